@@ -1,0 +1,1 @@
+"""Batch work, one folder per component."""

@@ -1,0 +1,1 @@
+"""Brings truths and events of the outside world into the store."""

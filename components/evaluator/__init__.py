@@ -1,0 +1,1 @@
+"""Holds the test truths, is given predictions, answers with metrics; written before any model."""

@@ -1,0 +1,1 @@
+"""Computes features: batch views, windows, and the point-in-time join."""

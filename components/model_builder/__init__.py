@@ -1,0 +1,1 @@
+"""Searches for the best model of a training set and packages it."""

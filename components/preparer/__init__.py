@@ -1,0 +1,1 @@
+"""Sanitises, splits and balances data sets."""

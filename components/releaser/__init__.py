@@ -1,0 +1,1 @@
+"""Puts a package into the model store and makes it known."""

@@ -1,0 +1,1 @@
+"""The Feast repository: definitions and stores, thin over ninefold."""

@@ -1,0 +1,86 @@
+"""The ``ninefold`` command: a table from a command to the module that owns it, loaded when it is called."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import typer
+import typer.main
+
+from ninefold import __version__
+from ninefold.errors import NinefoldError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("pipelines.commands:run", "Run a pipeline here: training."),
+    "compile": ("pipelines.commands:compile_pipelines", "Compile the pipelines to pipelines/compiled/."),
+    "schedule": ("pipelines.commands:schedule", "Run a pipeline again and again, by a six-field cron expression."),
+    "orchestrator": ("pipelines.commands:orchestrator", "Serve the runs API: POST /v1/runs."),
+    "build": ("components.model_builder.commands:build", "Search for the best model of a training set and package it."),
+    "evaluate": ("components.evaluator.commands:evaluate", "Score predictions against the test truths."),
+    "features": ("components.featurizer.commands:app", "Apply, materialize and look at the feature store."),
+    "up": ("serving.supervisor.commands:up", "Serve a use case: models, front end, collector."),
+    "down": ("serving.supervisor.commands:down", "Stop what `up` started."),
+    "status": ("serving.supervisor.commands:status", "Show what is served and how it does."),
+    "doctor": ("serving.supervisor.commands:doctor", "Check this machine and say what is missing."),
+    "replay": ("pipelines.commands:replay", "Replay history as live traffic, in event time."),
+    "demo": ("pipelines.commands:demo", "The whole loop on real flights, start to end."),
+    "key": ("ninefold.commands:key", "Make API keys."),
+    "store": ("ninefold.commands:store", "Migrate and look at the production database."),
+}
+"""Command → (import path of a Typer app or function, help)."""
+
+
+class _LazyGroup(typer.core.TyperGroup):
+    """A group that knows its commands' names and help, and imports one only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        path, text = COMMANDS[cmd_name]
+        if not ctx.resilient_parsing and cmd_name in sys.argv[1:]:
+            return _load(cmd_name, path, text)
+        return typer.core.TyperCommand(cmd_name, help=text)
+
+
+def _load(name: str, path: str, text: str) -> click.Command:
+    from ninefold.usecase import load_object
+
+    target: Any = load_object(path, what="command")
+    if isinstance(target, typer.Typer):
+        command = typer.main.get_command(target)
+    else:
+        app = typer.Typer(add_completion=False)
+        app.command(name, help=target.__doc__ or text)(target)
+        command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="ninefold", cls=_LazyGroup, no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+    help="The nine components of a real-world machine-learning system, closed into a loop.",
+)  # fmt: skip
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        typer.echo(f"ninefold {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; an error of Ninefold's own is one line and its exit code."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        typer.echo(f"ninefold: Python {sys.version.split()[0]} is not supported; use 3.11, 3.12 or 3.13.", err=True)
+        raise SystemExit(2)
+    try:
+        app()
+    except NinefoldError as error:
+        typer.echo(f"ninefold: {error}", err=True)
+        raise SystemExit(error.exit_code) from None

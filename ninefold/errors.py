@@ -1,0 +1,122 @@
+"""Every error that Ninefold raises on purpose.
+
+NinefoldError                  exit 1
+├── UsageError                 exit 2   what was asked for can't be asked for
+│   └── UnknownUseCase                  no use case of that name
+├── ConfigurationError         exit 2   settings, environment or installation are wrong
+├── InvalidInput               HTTP 400 one field of a request is wrong
+├── NotAuthenticated           HTTP 401 no key, or a wrong one
+├── NotFound                   HTTP 404
+├── TooLarge                   HTTP 413 a body or a batch over its bound
+├── Unavailable                HTTP 503 a part that is needed does not answer
+├── DataError                  exit 1   data at rest breaks its contract
+├── PackageError               exit 1   a model package is damaged, foreign or can't be made
+│   └── ParityError                     the exported model does not predict what the trained one does
+├── StoreError                 exit 1   the production database refuses or is out of reach
+└── StepFailed                 exit 1   a pipeline step ended in failure
+
+A message says what is wrong and the value; ``remedy`` says what to do next.
+"""
+
+from __future__ import annotations
+
+
+class NinefoldError(Exception):
+    """Base of all errors that Ninefold raises on purpose.
+
+    Args:
+        message: What is wrong, with the value.
+        remedy: The next step, as a sentence; empty where the message already says it.
+    """
+
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class UsageError(NinefoldError):
+    """The command, option or argument asks for something that does not exist."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class UnknownUseCase(UsageError):
+    """No use case of that name, or an import path that leads to none."""
+
+    http_status = 404
+
+
+class ConfigurationError(NinefoldError):
+    """Settings, environment or installation are wrong."""
+
+    exit_code = 2
+
+
+class InvalidInput(NinefoldError):
+    """One field of a request is wrong.
+
+    Args:
+        field: The field's name, with its place in a batch (``instances[3].carrier``).
+        message: What is wrong with its value; the value itself is quoted, shortened.
+        remedy: What would be accepted.
+    """
+
+    http_status = 400
+
+    def __init__(self, field: str, message: str, *, remedy: str = "") -> None:
+        super().__init__(f"{field}: {message}", remedy=remedy)
+        self.field = field
+
+
+class NotAuthenticated(NinefoldError):
+    """No API key was sent, or one that is not known."""
+
+    http_status = 401
+
+
+class NotFound(NinefoldError):
+    """What the address names does not exist."""
+
+    http_status = 404
+
+
+class TooLarge(NinefoldError):
+    """A body or a batch is over its bound."""
+
+    http_status = 413
+
+
+class Unavailable(NinefoldError):
+    """A part that the answer needs does not answer, or not in time."""
+
+    http_status = 503
+
+
+class DataError(NinefoldError):
+    """Data at rest breaks its contract: a column is missing, a type is wrong, a key repeats."""
+
+
+class PackageError(NinefoldError):
+    """A model package is damaged, foreign, or can't be made."""
+
+
+class ParityError(PackageError):
+    """The exported model does not predict what the trained model predicts."""
+
+
+class StoreError(NinefoldError):
+    """The production database refuses, is locked, or is out of reach."""
+
+    http_status = 503
+
+
+class StepFailed(NinefoldError):
+    """A pipeline step ended in failure; the message names the step and its cause."""

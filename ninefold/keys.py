@@ -1,0 +1,111 @@
+"""API keys: random, shown once, stored as hashes, compared in constant time.
+
+The keys file maps a name to the SHA-256 of its key. A key is 256 random bits, so a plain hash needs no salt or
+stretching (OWASP Password Storage Cheat Sheet: those are for guessable secrets).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from ninefold.errors import ConfigurationError, NotAuthenticated
+
+_PREFIX = "nf_"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class Keys:
+    """The keys that a service admits.
+
+    Args:
+        hashes: Name → SHA-256 of the key, hexadecimal.
+    """
+
+    def __init__(self, hashes: dict[str, str]) -> None:
+        self._hashes = {name: bytes.fromhex(digest) for name, digest in hashes.items()}
+
+    @classmethod
+    def from_file(cls, path: Path) -> Keys:
+        """Reads a keys file.
+
+        Raises:
+            ConfigurationError: It is missing or broken.
+        """
+        try:
+            document = json.loads(path.read_text())
+            return cls({str(name): str(digest) for name, digest in document.items()})
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"There is no keys file {path}.", remedy="Make a key with: ninefold key create NAME"
+            ) from error
+        except (ValueError, AttributeError) as error:
+            raise ConfigurationError(f"The keys file {path} is broken: {error}.") from error
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def authenticate(self, headers: list[tuple[bytes, bytes]]) -> str:
+        """The name behind ``X-ApiKey`` or ``Authorization: Bearer`` of raw ASGI headers (lower-case names).
+
+        Raises:
+            NotAuthenticated: No key, or one that is not known.
+        """
+        for name, value in headers:
+            if name == b"x-apikey":
+                return self.name_of(value)
+            if name == b"authorization" and value[:7].lower() == b"bearer ":
+                return self.name_of(value[7:].strip())
+        raise NotAuthenticated("No API key.", remedy="Send it as X-ApiKey, or as Authorization: Bearer.")
+
+    def name_of(self, key: bytes) -> str:
+        """The name of a key.
+
+        Raises:
+            NotAuthenticated: The key is not known.
+        """
+        digest = hashlib.sha256(key).digest()
+        found: str | None = None
+        # Every hash is compared, so that time tells nothing about which one matched.
+        for name, known in self._hashes.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        if found is None:
+            raise NotAuthenticated("The API key is not known.", remedy="Make one with: ninefold key create NAME")
+        return found
+
+
+def create_key(path: Path, name: str) -> str:
+    """Makes a key, adds its hash to the keys file (mode 0600) under ``name``, and returns it: it is shown this once.
+
+    A name that exists gets a new key; the old one no longer works.
+    """
+    key = _PREFIX + secrets.token_urlsafe(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hashes: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    hashes[name] = _digest(key).hex()
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        json.dump(hashes, file, indent=1)
+    Path(temporary).replace(path)
+    return key
+
+
+def local_key(home: Path, keys_file: Path) -> str:
+    """The key that a laptop's own tools use; kept in clear in ``home/local.key``, mode 0600, made when missing."""
+    path = home / "local.key"
+    if path.exists() and keys_file.exists():
+        return path.read_text().strip()
+    key = create_key(keys_file, "local")
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(key + "\n")
+    return key

@@ -1,0 +1,139 @@
+"""Settings: one frozen, strict object, from the environment and an optional file.
+
+Names are ``NINEFOLD_`` and the field, ``__`` between levels: ``NINEFOLD_JOURNAL__FSYNC=true``. A file
+``ninefold.toml`` in the working directory is read first; the environment wins.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ninefold.errors import ConfigurationError
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ports(_Group):
+    """TCP ports of the services; all listen on ``Settings.host``."""
+
+    front_end: int = 8080
+    collector: int = 8081
+    orchestrator: int = 8082
+    evaluator: int = 8083
+    model_builder: int = 8084
+    models_from: int = Field(8090, description="First port of the model servers, one port a version.")
+
+
+class Journal(_Group):
+    """How the front end keeps an answer before it gives it.
+
+    Without ``fsync`` it survives the death of the process; with it, that of the machine.
+    """
+
+    fsync: bool = False
+    segment_bytes: int = Field(64 * 2**20, gt=0, description="Size at which a new segment begins.")
+    ship_seconds: float = Field(0.2, gt=0, description="How often the journal is shipped to the store.")
+
+
+class Serving(_Group):
+    """Bounds of the online services."""
+
+    model_timeout_seconds: float = Field(0.5, gt=0, description="Past this the baseline answers.")
+    max_body_bytes: int = Field(10 * 2**20, gt=0)
+    max_instances: int = Field(10_000, gt=0)
+    stale_after_seconds: float = Field(
+        300.0, gt=0, description="Age of a stream's watermark past which windows are stale."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of all services.
+
+    Args (the ones that need words):
+        environment: ``local`` allows generated keys and plain HTTP; anything else refuses defaults that are secrets.
+        home: Everything that Ninefold writes on this machine.
+        store_url: SQLAlchemy URL of the production database; by default SQLite in ``home``.
+        online_url: Where online rows lie; by default SQLite in ``home``.
+        models_url: Where packages lie; by default a folder in ``home``.
+        clock: ``wall`` in production; ``event`` where requests' and events' own times are the clock (replays).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="NINEFOLD_", env_nested_delimiter="__", frozen=True, extra="forbid", toml_file="ninefold.toml"
+    )
+
+    environment: Literal["local", "cluster"] = "local"
+    home: Path = Path(".ninefold")
+    host: str = "127.0.0.1"
+    store_url: str = ""
+    online_url: str = ""
+    models_url: str = ""
+    keys_file: Path | None = None
+    clock: Literal["wall", "event"] = "wall"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    ports: Ports = Ports()
+    journal: Journal = Journal()
+    serving: Serving = Serving()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absolute_home(cls, values: dict[str, object]) -> dict[str, object]:
+        # Children run in other directories; every path they get has to mean the same place.
+        home = Path(str(values.get("home", ".ninefold"))).expanduser().absolute()
+        values["home"] = home
+        if not values.get("store_url"):
+            values["store_url"] = f"sqlite:///{home / 'store.db'}"
+        if not values.get("online_url"):
+            values["online_url"] = f"sqlite:///{home / 'feast' / 'online.db'}"
+        if not values.get("models_url"):
+            values["models_url"] = str(home / "models")
+        if not values.get("keys_file"):
+            values["keys_file"] = home / "keys.json"
+        return values
+
+    def folder(self, name: str) -> Path:
+        """A folder of ``home`` (``data``, ``feast``, ``journal``, ``pipelines``, …), made when it is missing."""
+        path = self.home / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@functools.lru_cache
+def settings() -> Settings:
+    """The process's settings, read once.
+
+    Raises:
+        ConfigurationError: A value or a name is wrong; the message lists each one.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
+            for item in error.errors()
+        )
+        raise ConfigurationError(f"Settings are wrong: {wrong}.", remedy="See docs/settings.md.") from error

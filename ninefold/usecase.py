@@ -1,0 +1,294 @@
+"""The contract that a team fills in for its problem, and loading one by name or by import path.
+
+A use case declares; it contains no plumbing. Heavy work (ETL, in polars) is named by import path and loaded by the
+component that runs it, so that a front end can hold the whole contract with numpy alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from ninefold.errors import ConfigurationError, UnknownUseCase
+from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
+from ninefold.fields import NUMERIC, Columns, Field, Input, Metric
+from ninefold.windows.declaration import Window
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    Array = np.ndarray[Any, Any]
+
+Problem = Literal["regression", "binary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What the past knows: the result of a use case's ``extract``, as polars frames with UTC microsecond times.
+
+    Args:
+        requests: One row a request: the request's fields. The decision moment is the use case's ``decided_at`` field.
+        truths: The key's fields, ``truth`` (float) and ``known_at``. A request without truth has no row.
+        streams: Stream name → events: the stream's fields, ``known_at``, ``happened_at``, ``event_id`` (str).
+        views: Batch view name → rows: the view's key and columns, and ``known_at``.
+        dropped: Reason → number of source rows that were left out.
+    """
+
+    requests: pl.DataFrame
+    truths: pl.DataFrame
+    streams: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    views: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSplit:
+    """Split by decision moment: the last ``test`` before ``until`` is the test set, ``validation`` lies before it.
+
+    Args:
+        validation: Length in calendar months (``1mo``) or days (``30d``).
+        test: Likewise.
+    """
+
+    validation: str = "1mo"
+    test: str = "1mo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashSplit:
+    """Split by a salted hash of the key, stratified by the truth, where there is no time. The report says so.
+
+    Args:
+        validation: Share of the rows, 0–1.
+        test: Share of the rows, 0–1.
+        salt: Changes which rows fall where.
+    """
+
+    validation: float = 0.2
+    test: float = 0.2
+    salt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """What a candidate has to show before it may be released.
+
+    Args:
+        beat_baseline_by: How much better than the baseline the metric must be, as a share of the baseline's value; the
+            interval over blocks has to lie beyond it.
+        incumbent_margin: How much worse than the incumbent it may be, as a share of the incumbent's value (non-inferiority).
+        slice_margin: How much worse than the baseline any slice may be, as a share of the baseline's value there.
+        max_null_share: Greatest share of nulls in a model input beyond that of the training set.
+        max_latency_ms: Greatest 99th percentile of predicting one row.
+        minimum_blocks: Fewer blocks than this decide nothing: the answer is hold.
+    """
+
+    beat_baseline_by: float = 0.0
+    incumbent_margin: float = 0.01
+    slice_margin: float = 0.05
+    max_null_share: float = 0.05
+    max_latency_ms: float = 10.0
+    minimum_blocks: int = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCase:
+    """One supervised-learning problem: asked by clients, answered by a server.
+
+    Args:
+        name: Identifier; also the model's name on the wire.
+        title: One line for people.
+        problem: ``regression`` or ``binary`` (target 0 or 1, prediction the probability of 1).
+        request: Fields of a request. Their order is the order of the columns.
+        key: Request fields that join a prediction to its truth.
+        decided_at: Request field (kind time) with the decision moment; None where a request is decided when it arrives.
+        target: The truth: its name, unit and possible range.
+        truth_delay: How long after the decision moment a truth is expected at the latest.
+        metric: What search, gate and rollout optimise.
+        extract: Import path (``package.module:function``) of ``() -> History``.
+        split: How history is divided.
+        inputs: What ``derive`` returns and the model sees, in order.
+        derive: Request and feature columns → input columns. Numpy in, numpy out: the same code for 300,000 rows and
+            for one. Looks at nothing but its argument; a missing feature is NaN or None.
+        offset: Input whose value is added to what the model learns; None to learn the target itself.
+        baseline: Input columns → predictions. A heuristic; has to answer when every feature is missing.
+        decide: Request and prediction → the decision, JSON.
+        block: Request columns → the independent unit of a test, one label a row (a day, a customer).
+        batch_views: Slow features.
+        streams: Events that the collector takes.
+        windows: Hot features over the streams.
+        slices: Request fields by which errors are shown and gated.
+        gates: What a candidate has to show.
+        application_metrics: (request columns, truths, predictions) → name → value: what the applications gain.
+        oversample: Share that the rarer class is brought to in the training part by oversampling; None for none.
+        augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
+        explain: Group → words for it, in an explanation.
+        minimum_prediction: Least value that an answer can have; the front end clips to it and flags.
+        maximum_prediction: Greatest value, likewise.
+    """
+
+    name: str
+    title: str
+    problem: Problem
+    request: tuple[Field, ...]
+    key: tuple[str, ...]
+    target: Field
+    metric: Metric
+    extract: str
+    split: TimeSplit | HashSplit
+    inputs: tuple[Input, ...]
+    derive: Callable[[Columns], dict[str, Array]]
+    baseline: Callable[[Columns], Array]
+    decide: Callable[[Mapping[str, Any], float], Any]
+    block: Callable[[Columns], Array]
+    decided_at: str | None = None
+    truth_delay: timedelta = timedelta(days=2)
+    offset: str | None = None
+    batch_views: tuple[BatchView, ...] = ()
+    streams: tuple[Stream, ...] = ()
+    windows: tuple[Window, ...] = ()
+    slices: tuple[str, ...] = ()
+    gates: Gates = field(default_factory=Gates)
+    application_metrics: Callable[[Columns, Array, Array], dict[str, float]] | None = None
+    oversample: float | None = None
+    augment: str | None = None
+    explain: Mapping[str, str] = field(default_factory=dict)
+    minimum_prediction: float | None = None
+    maximum_prediction: float | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", self.name):
+            raise ConfigurationError(f"Use case name {self.name!r} is not a short lower-case identifier.")
+        fields = {f.name: f for f in self.request}
+        if len(fields) != len(self.request):
+            raise ConfigurationError(f"Use case {self.name!r} declares a request field twice.")
+        self._check_names("key", self.key, set(fields))
+        self._check_names("slices", self.slices, set(fields))
+        for name in self.key:
+            if fields[name].nullable or fields[name].kind in ("number", "text"):
+                raise ConfigurationError(f"{self.name}: key field {name!r} can be null, or is a number or a text.")
+        if self.decided_at is not None:
+            self._check_names("decided_at", (self.decided_at,), {n for n, f in fields.items() if f.kind == "time"})
+        if isinstance(self.split, TimeSplit) and self.decided_at is None:
+            raise ConfigurationError(f"{self.name}: a split by time needs decided_at.", remedy="Use HashSplit.")
+        for view in (*self.batch_views, *self.windows):
+            self._check_names(f"key of {view.name}", view.key, set(fields))
+        streams = {s.name: {f.name: f for f in s.fields} for s in self.streams}
+        for window in self.windows:
+            self._check_names(f"stream of {window.name}", (window.stream,), set(streams))
+            values = streams[window.stream]
+            self._check_names(f"columns of {window.name}", (*window.key, window.value), set(values))
+            if values[window.value].kind not in NUMERIC:
+                raise ConfigurationError(f"{self.name}: window {window.name!r} aggregates {window.value!r}, no number.")
+        names = [view.name for view in (*self.batch_views, *self.windows)]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"{self.name}: two views or windows share a name.")
+        if self.offset is not None:
+            self._check_names("offset", (self.offset,), {i.name for i in self.inputs if i.kind == "number"})
+
+    def _check_names(self, what: str, names: tuple[str, ...], known: set[str]) -> None:
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise ConfigurationError(
+                f"{self.name}: {what} names {', '.join(missing)}, which is not declared.",
+                remedy=f"Declared are {', '.join(sorted(known)) or 'none'}.",
+            )
+
+    def feature_views(self, lengths: Mapping[str, str] | None = None) -> tuple[FeatureView, ...]:
+        """The exact views behind its features, batch first, windows at the chosen lengths."""
+        windows = with_lengths(self.windows, dict(lengths or {}))
+        return tuple(batch_feature_view(v) for v in self.batch_views) + tuple(window_feature_view(w) for w in windows)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Request fields by name."""
+        return {f.name: f for f in self.request}
+
+    @property
+    def derive_digest(self) -> str:
+        """SHA-256 of the source of the module that holds ``derive``: training and serving have to run the same."""
+        return _module_digest(self.derive)
+
+    @property
+    def baseline_path(self) -> str:
+        """Import path of the baseline."""
+        return f"{self.baseline.__module__}:{self.baseline.__qualname__}"
+
+    @property
+    def baseline_digest(self) -> str:
+        """SHA-256 of the source of the module that holds ``baseline``."""
+        return _module_digest(self.baseline)
+
+
+def _module_digest(function: Callable[..., Any]) -> str:
+    module = inspect.getmodule(function)
+    if module is None:
+        raise ConfigurationError(f"{function!r} lives in no module.", remedy="Define it in the use case's folder.")
+    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+
+
+def load_object(path: str, *, what: str = "object") -> Any:
+    """Loads ``package.module:name``.
+
+    Raises:
+        ConfigurationError: The path leads nowhere; the message names the part that is missing.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not attribute:
+        raise ConfigurationError(f"{what} {path!r} is no import path.", remedy="Write it as package.module:name.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{what} {path!r} needs the module {error.name!r}, which is not installed.") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise ConfigurationError(f"{what} {path!r}: {module_name} has no {attribute!r}.") from error
+
+
+@functools.lru_cache
+def load_use_case(name: str) -> UseCase:
+    """Loads a use case by the name of its folder (``arrivals``) or by import path (``team.fraud:USE_CASE``).
+
+    Raises:
+        UnknownUseCase: No such folder or path.
+        ConfigurationError: It is there and breaks the contract.
+    """
+    if ":" in name:
+        found = load_object(name, what="use case")
+    else:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+            raise UnknownUseCase(f"{name!r} is not the name of a use case.", remedy=_known())
+        try:
+            module = importlib.import_module(f"usecases.{name}")
+        except ModuleNotFoundError as error:
+            if error.name not in ("usecases", f"usecases.{name}"):
+                raise
+            raise UnknownUseCase(f"There is no use case {name!r}.", remedy=_known()) from error
+        found = getattr(module, "USE_CASE", None)
+    if not isinstance(found, UseCase):
+        raise ConfigurationError(f"Use case {name!r}: what was found is a {type(found).__name__}, not a UseCase.")
+    return found
+
+
+def known_use_cases() -> tuple[str, ...]:
+    """Names of the folders in ``usecases``."""
+    import pkgutil
+
+    try:
+        package = importlib.import_module("usecases")
+    except ModuleNotFoundError:
+        return ()
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg))
+
+
+def _known() -> str:
+    return f"There are {', '.join(known_use_cases()) or 'none'}; or give an import path such as team.fraud:USE_CASE."

@@ -1,0 +1,1 @@
+"""Online work, one folder per service."""

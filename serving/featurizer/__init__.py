@@ -1,0 +1,1 @@
+"""Keeps windows current as events arrive."""

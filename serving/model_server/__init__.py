@@ -1,0 +1,1 @@
+"""Serves one package."""
