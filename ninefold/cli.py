@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import click
 import typer
+import typer.core
 import typer.main
 
 from ninefold import __version__
@@ -35,19 +35,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class _LazyGroup(typer.core.TyperGroup):
     """A group that knows its commands' names and help, and imports one only when it runs."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        path, text = COMMANDS[cmd_name]
-        if not ctx.resilient_parsing and cmd_name in sys.argv[1:]:
-            return _load(cmd_name, path, text)
-        return typer.core.TyperCommand(cmd_name, help=text)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with the help text: enough to list it."""
+        return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command, imported now."""
+        name = args[0]
+        if name not in COMMANDS:
+            return super().resolve_command(ctx, args)
+        return name, _load(name, *COMMANDS[name]), args[1:]
 
 
-def _load(name: str, path: str, text: str) -> click.Command:
+def _load(name: str, path: str, text: str) -> Any:
     from ninefold.usecase import load_object
 
     target: Any = load_object(path, what="command")

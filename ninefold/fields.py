@@ -88,7 +88,7 @@ class Field:
             where: Prefix of the field's name in messages (``instances[3].``).
 
         Raises:
-            InvalidInput: The value is of another type, not finite, null where it must not be, or not among the categories.
+            InvalidInput: The value is of another type, not finite, null where it must not be, or not a category.
         """
         name = where + self.name
         if value is None:

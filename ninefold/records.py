@@ -22,9 +22,9 @@ Fallback = Literal[
 
 
 def entity_key(values: Iterable[Any]) -> str:
-    """The canonical text of a key's values, in the declared order: ``2013-07-01|UA|1545|EWR``.
+    r"""The canonical text of a key's values, in the declared order: ``2013-07-01|UA|1545|EWR``.
 
-    Whole floats lose their fraction, instants are RFC 3339, and ``|`` and ``\\`` in strings are escaped, so that two
+    Whole floats lose their fraction, instants are RFC 3339, and ``|`` and ``\`` in strings are escaped, so that two
     different keys never share a text.
     """
     parts = []

@@ -84,7 +84,8 @@ class Gates:
     Args:
         beat_baseline_by: How much better than the baseline the metric must be, as a share of the baseline's value; the
             interval over blocks has to lie beyond it.
-        incumbent_margin: How much worse than the incumbent it may be, as a share of the incumbent's value (non-inferiority).
+        incumbent_margin: How much worse than the incumbent it may be, as a share of the incumbent's value
+            (non-inferiority).
         slice_margin: How much worse than the baseline any slice may be, as a share of the baseline's value there.
         max_null_share: Greatest share of nulls in a model input beyond that of the training set.
         max_latency_ms: Greatest 99th percentile of predicting one row.
@@ -179,7 +180,8 @@ class UseCase:
             self._check_names("decided_at", (self.decided_at,), {n for n, f in fields.items() if f.kind == "time"})
         if isinstance(self.split, TimeSplit) and self.decided_at is None:
             raise ConfigurationError(f"{self.name}: a split by time needs decided_at.", remedy="Use HashSplit.")
-        for view in (*self.batch_views, *self.windows):
+        views: tuple[BatchView | Window, ...] = (*self.batch_views, *self.windows)
+        for view in views:
             self._check_names(f"key of {view.name}", view.key, set(fields))
         streams = {s.name: {f.name: f for f in s.fields} for s in self.streams}
         for window in self.windows:
@@ -188,7 +190,7 @@ class UseCase:
             self._check_names(f"columns of {window.name}", (*window.key, window.value), set(values))
             if values[window.value].kind not in NUMERIC:
                 raise ConfigurationError(f"{self.name}: window {window.name!r} aggregates {window.value!r}, no number.")
-        names = [view.name for view in (*self.batch_views, *self.windows)]
+        names = [view.name for view in views]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"{self.name}: two views or windows share a name.")
         if self.offset is not None:
