@@ -217,7 +217,7 @@ class UseCase:
     @property
     def derive_digest(self) -> str:
         """SHA-256 of the source of the module that holds ``derive``: training and serving have to run the same."""
-        return _module_digest(self.derive)
+        return module_digest(self.derive)
 
     @property
     def baseline_path(self) -> str:
@@ -227,10 +227,11 @@ class UseCase:
     @property
     def baseline_digest(self) -> str:
         """SHA-256 of the source of the module that holds ``baseline``."""
-        return _module_digest(self.baseline)
+        return module_digest(self.baseline)
 
 
-def _module_digest(function: Callable[..., Any]) -> str:
+def module_digest(function: Callable[..., Any]) -> str:
+    """SHA-256 of the source of the module that holds a function."""
     module = inspect.getmodule(function)
     if module is None:
         raise ConfigurationError(f"{function!r} lives in no module.", remedy="Define it in the use case's folder.")
