@@ -1,0 +1,1 @@
+"""Benchmarks: every number that Ninefold claims, as a ratio measured in one run."""
