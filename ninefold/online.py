@@ -1,0 +1,320 @@
+"""Online rows: the newest known values of every entity, one wide row a view and key, read in microseconds.
+
+A row holds all columns of its view, msgpack-encoded in the view's order, and the instant at which they became known. A
+write is guarded by that instant: an older event never overwrites a newer row, however late it comes. Each view also has
+a watermark: the instant up to which everything known has been written, moved on also when nothing happened.
+
+No Feast in here: Feast's online store, the streaming featurizer and the front end all stand on this module.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgpack
+
+from ninefold.errors import ConfigurationError, StoreError
+
+Value = float | int | str | bool | None
+"""One feature's value as a row keeps it; a number is a float64 to the last bit, and null is None, never NaN."""
+
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 5.0
+_CHUNK = 256
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class OnlineRow(NamedTuple):
+    """What is known of one entity in one view.
+
+    Args:
+        key: ``entity_key`` of the entity's values, in the order of the view's key.
+        known_at: When the values became known; aware, UTC.
+        values: In the order of ``FeatureView.columns``.
+    """
+
+    key: str
+    known_at: datetime
+    values: tuple[Value, ...]
+
+
+class OnlineStore(Protocol):
+    """Where online rows lie. An instance belongs to one thread; any number of instances and processes share a store."""
+
+    def read_many(self, requests: Sequence[tuple[str, str]]) -> list[OnlineRow | None]:
+        """The rows of (view, key) pairs, in their order, from one consistent state; None where there is none."""
+        ...
+
+    def write(self, view: str, rows: Iterable[OnlineRow]) -> int:
+        """Writes rows, all or none, and returns how many changed something.
+
+        A row is written when it is newer than what is there, or differs at the same instant; an older one never is.
+        """
+        ...
+
+    def watermark(self, view: str) -> datetime | None:
+        """The instant up to which everything known is in the view's rows; None before the first."""
+        ...
+
+    def watermarks(self, views: Iterable[str]) -> dict[str, datetime | None]:
+        """The watermarks of several views."""
+        ...
+
+    def advance_watermark(self, view: str, to: datetime) -> None:
+        """Moves a watermark forward; an earlier instant leaves it where it is."""
+        ...
+
+    def forget(self, view: str) -> int:
+        """Removes a view's rows and watermark, and returns the number of rows."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection; the instance can't be used any more."""
+        ...
+
+
+def to_microseconds(instant: datetime) -> int:
+    """Whole microseconds since 1970, exact; an aware instant.
+
+    Raises:
+        TypeError: The instant is naive.
+    """
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The instant, aware, in UTC, that ``to_microseconds`` counted."""
+    return _EPOCH + timedelta(0, 0, microseconds)
+
+
+def open_online_store(url: str) -> OnlineStore:
+    """Opens the store behind a URL (``Settings.online_url``) and makes it when it is missing.
+
+    Raises:
+        ConfigurationError: No store of that scheme.
+        StoreError: The file is damaged, locked, of another version, or can't be written.
+    """
+    if url.startswith("sqlite:///"):
+        return SQLiteOnlineStore(Path(url.removeprefix("sqlite:///")))
+    raise ConfigurationError(
+        f"There is no online store for {url.partition(':')[0]!r}.", remedy="Set NINEFOLD_ONLINE_URL=sqlite:///PATH."
+    )
+
+
+class SQLiteOnlineStore:
+    """Online rows in one SQLite file, in write-ahead mode: readers never wait for a writer.
+
+    Every read is its own read transaction, so it sees what any process committed before it began. The connection and
+    its prepared statements are kept. Use an instance from the thread that opened it.
+
+    Args:
+        path: The file; its folder is made when it is missing.
+
+    Raises:
+        StoreError: The file is damaged, locked, of another version, or can't be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, cached_statements=2 * _CHUNK
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"The online rows in {path} can't be opened: {error}.") from error
+        try:
+            self._prepare()
+        except (sqlite3.Error, StoreError) as error:
+            self._connection.close()
+            raise (self._explained(error) if isinstance(error, sqlite3.Error) else error) from error
+        self._execute = self._connection.execute
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        _switch_to_write_ahead(connection)
+        # Rows can be written anew from their sources, so a power cut may cost the last commits but never the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == _SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise StoreError(
+                f"The online rows in {self._path} have schema {version}; this is a Ninefold for {_SCHEMA_VERSION}.",
+                remedy="Move the file away and run: ninefold features materialize",
+            )
+        connection.executescript(
+            f"""
+            BEGIN IMMEDIATE;
+            CREATE TABLE IF NOT EXISTS rows (
+                view TEXT NOT NULL, key TEXT NOT NULL, known_at INTEGER NOT NULL, columns BLOB NOT NULL,
+                PRIMARY KEY (view, key)
+            ) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS watermarks (view TEXT PRIMARY KEY, known_until INTEGER NOT NULL) WITHOUT ROWID;
+            PRAGMA user_version = {_SCHEMA_VERSION};
+            COMMIT;
+            """
+        )
+
+    def read_many(self, requests: Sequence[tuple[str, str]]) -> list[OnlineRow | None]:
+        """The rows of (view, key) pairs, in their order, from one consistent state; None where there is none.
+
+        Raises:
+            StoreError: The file is damaged or out of reach.
+        """
+        found: list[OnlineRow | None] = [None] * len(requests)
+        try:
+            if len(requests) <= _CHUNK:
+                self._read_chunk(requests, 0, found)
+            else:
+                self._execute("BEGIN")
+                try:
+                    for start in range(0, len(requests), _CHUNK):
+                        self._read_chunk(requests[start : start + _CHUNK], start, found)
+                finally:
+                    self._execute("COMMIT")
+        except (sqlite3.Error, msgpack.UnpackException, ValueError) as error:
+            raise self._explained(error) from error
+        return found
+
+    def _read_chunk(self, pairs: Sequence[tuple[str, str]], start: int, found: list[OnlineRow | None]) -> None:
+        if not pairs:
+            return
+        arguments = [part for pair in pairs for part in pair]
+        for place, known_at, columns in self._execute(_select(len(pairs)), arguments):
+            found[start + place] = OnlineRow(
+                pairs[place][1], from_microseconds(known_at), msgpack.unpackb(columns, use_list=False)
+            )
+
+    def write(self, view: str, rows: Iterable[OnlineRow]) -> int:
+        """Writes rows, all or none, and returns how many changed something.
+
+        A row is written when it is newer than what is there, or differs at the same instant; an older one never is.
+
+        Raises:
+            StoreError: The file is damaged, full, or locked for more than five seconds.
+        """
+        packed = [(view, row.key, to_microseconds(row.known_at), msgpack.packb(row.values)) for row in rows]
+        if not packed:
+            return 0
+        before = self._connection.total_changes
+        with self._transaction():
+            self._connection.executemany(_UPSERT, packed)
+        return self._connection.total_changes - before
+
+    def watermark(self, view: str) -> datetime | None:
+        """The instant up to which everything known is in the view's rows; None before the first."""
+        return self.watermarks((view,))[view]
+
+    def watermarks(self, views: Iterable[str]) -> dict[str, datetime | None]:
+        """The watermarks of several views."""
+        try:
+            known = dict(self._execute("SELECT view, known_until FROM watermarks").fetchall())
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        return {view: from_microseconds(known[view]) if view in known else None for view in views}
+
+    def advance_watermark(self, view: str, to: datetime) -> None:
+        """Moves a watermark forward; an earlier instant leaves it where it is."""
+        with self._transaction():
+            self._execute(_ADVANCE, (view, to_microseconds(to)))
+
+    def forget(self, view: str) -> int:
+        """Removes a view's rows and watermark, and returns the number of rows."""
+        with self._transaction():
+            removed = self._execute("DELETE FROM rows WHERE view = ?", (view,)).rowcount
+            self._execute("DELETE FROM watermarks WHERE view = ?", (view,))
+        return removed
+
+    def close(self) -> None:
+        """Ends the connection; the instance can't be used any more."""
+        self._connection.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self)
+
+    def _explained(self, error: Exception) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreError(
+                f"The online rows in {self._path} are locked: another process has been writing for over"
+                f" {_BUSY_SECONDS:g} s.",
+                remedy="Find it with: ninefold status",
+            )
+        if primary == sqlite3.SQLITE_FULL:
+            return StoreError(f"The disk of the online rows in {self._path} is full.", remedy="Free some space.")
+        if isinstance(error, sqlite3.ProgrammingError):
+            return StoreError(f"The online rows in {self._path} are used wrongly: {error}")
+        if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+            return StoreError(f"The online rows in {self._path} can't be read or written: {error}.")
+        return StoreError(
+            f"The online rows in {self._path} are damaged: {error}.",
+            remedy="Move the file away and run: ninefold features materialize",
+        )
+
+
+class _Transaction:
+    """A write transaction that takes its lock at once, so that it can wait for others instead of failing midway."""
+
+    def __init__(self, store: SQLiteOnlineStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> None:
+        try:
+            self._store._execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._store._explained(error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        connection = self._store._connection
+        try:
+            if error is None:
+                connection.execute("COMMIT")
+        except sqlite3.Error as failed:
+            raise self._store._explained(failed) from failed
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise self._store._explained(error) from error
+
+
+_UPSERT = """
+INSERT INTO rows (view, key, known_at, columns) VALUES (?, ?, ?, ?)
+ON CONFLICT (view, key) DO UPDATE SET known_at = excluded.known_at, columns = excluded.columns
+WHERE excluded.known_at > rows.known_at OR (excluded.known_at = rows.known_at AND excluded.columns <> rows.columns)
+"""
+_ADVANCE = """
+INSERT INTO watermarks (view, known_until) VALUES (?, ?)
+ON CONFLICT (view) DO UPDATE SET known_until = excluded.known_until WHERE excluded.known_until > watermarks.known_until
+"""
+
+
+@functools.lru_cache(maxsize=_CHUNK)
+def _select(pairs: int) -> str:
+    # One statement for all pairs is one read transaction: half the time of one statement a pair, and one state.
+    places = ", ".join(f"({place}, ?, ?)" for place in range(pairs))
+    return (
+        f"WITH wanted (place, view, key) AS (VALUES {places}) SELECT wanted.place, rows.known_at, rows.columns"  # noqa: S608
+        " FROM wanted CROSS JOIN rows ON rows.view = wanted.view AND rows.key = wanted.key"
+    )
+
+
+def _switch_to_write_ahead(connection: sqlite3.Connection) -> None:
+    # Two processes that make the file at the same moment: SQLite refuses one of them without waiting.
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
