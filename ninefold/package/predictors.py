@@ -1,0 +1,278 @@
+"""Loading a package and asking it: the ONNX graph, or the baseline's own code. Needs numpy and ONNX Runtime alone."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ninefold.errors import ConfigurationError, InvalidInput, PackageError
+from ninefold.fields import Columns, Input
+from ninefold.package.files import MODEL, read_package
+from ninefold.signature import PackageManifest, Signature
+from ninefold.usecase import load_object, module_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+OUTPUT = "prediction"
+"""The graph's output: [N], in the target's unit, or the probability of 1."""
+
+TENSORS: Mapping[str, tuple[str, str]] = {
+    "number": ("numbers", "tensor(float)"),
+    "category": ("categories", "tensor(string)"),
+    "text": ("texts", "tensor(string)"),
+}
+"""Kind → the tensor that holds its inputs, [N, number of inputs of the kind] in signature order, and its type."""
+
+_NAN = math.nan
+
+
+class Predictor(Protocol):
+    """A package in memory, ready to answer."""
+
+    @property
+    def manifest(self) -> PackageManifest:
+        """What the package says of itself."""
+        ...
+
+    def predict_rows(self, rows: Sequence[Sequence[Any]]) -> Array:
+        """Predicts instances.
+
+        Args:
+            rows: One list a row: the values in the order of the signature's inputs, null as None.
+
+        Returns:
+            [N] predictions, in the target's unit, or the probability of 1.
+
+        Raises:
+            InvalidInput: A row is too short or too long, or a value is of the wrong type; the message names it as
+                ``instances[3].carrier``.
+        """
+        ...
+
+    def predict_columns(self, columns: Columns) -> Array:
+        """Predicts whole columns, as ``derive`` returns them; more than the inputs may be there.
+
+        Returns:
+            [N] predictions.
+
+        Raises:
+            InvalidInput: An input is missing.
+        """
+        ...
+
+
+def load_predictor(folder: str | Path, digest: str) -> Predictor:
+    """Verifies a package and loads the bytes that were verified.
+
+    Args:
+        folder: The package's folder.
+        digest: Its digest, from outside of the package.
+
+    Raises:
+        PackageError: The package is damaged or foreign, or its graph does not fit its signature, or its baseline's code
+            is not the code that it names.
+    """
+    manifest, files = read_package(folder, digest)
+    if manifest.format == "baseline":
+        return BaselinePredictor(manifest)
+    if manifest.format != "onnx" or MODEL not in files:
+        raise PackageError(f"{folder} has format {manifest.format!r} and no {MODEL}; it can't be loaded.")
+    return OnnxPredictor(manifest, files[MODEL])
+
+
+class OnnxPredictor:
+    """An ONNX graph on one thread: a model server scales by processes, and one row is too little work to share.
+
+    Args:
+        manifest: The package's manifest.
+        model: The graph.
+
+    Raises:
+        PackageError: ONNX Runtime refuses the graph, or the graph's inputs and output are not those of the signature.
+    """
+
+    def __init__(self, manifest: PackageManifest, model: bytes) -> None:
+        import onnxruntime as ort
+
+        self.manifest = manifest
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        try:
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors share no other base
+            raise PackageError(f"ONNX Runtime can't load the model: {error}.") from error
+        _check_graph(session, manifest.signature)
+        self._run = session.run
+        self._inputs = manifest.signature.inputs
+        self._numbers = _places(self._inputs, "number")
+        self._categories = _places(self._inputs, "category")
+        self._texts = _places(self._inputs, "text")
+
+    def predict_rows(self, rows: Sequence[Sequence[Any]]) -> Array:
+        """See ``Predictor.predict_rows``."""
+        import numpy as np
+
+        width = len(self._inputs)
+        for row in rows:
+            if len(row) != width:
+                raise _wrong_width(rows, width)
+        feeds: dict[str, Array] = {}
+        if self._numbers:
+            places = self._numbers
+            try:
+                # array refuses strings, which numpy would parse, and takes None only as NaN.
+                flat = array("f", [_NAN if (value := row[i]) is None else value for row in rows for i in places])
+            except (TypeError, OverflowError):
+                raise _wrong_value(rows, self._inputs) from None
+            feeds["numbers"] = np.frombuffer(flat, dtype=np.float32).reshape(len(rows), len(places))
+        for name, places in (("categories", self._categories), ("texts", self._texts)):
+            if places:
+                strings = ["" if (value := row[i]) is None else value for row in rows for i in places]
+                for value in strings:
+                    if type(value) is not str:
+                        raise _wrong_value(rows, self._inputs)
+                tensor = np.empty(len(strings), dtype=object)
+                tensor[:] = strings
+                feeds[name] = tensor.reshape(len(rows), len(places))
+        if not rows:
+            return np.empty(0, dtype=np.float32)
+        prediction: Array = self._run([OUTPUT], feeds)[0]
+        return prediction
+
+    def predict_columns(self, columns: Columns) -> Array:
+        """See ``Predictor.predict_columns``."""
+        import numpy as np
+
+        feeds = tensors(self._inputs, columns)
+        if len(next(iter(feeds.values()))) == 0:
+            return np.empty(0, dtype=np.float32)
+        prediction: Array = self._run([OUTPUT], feeds)[0]
+        return prediction
+
+
+class BaselinePredictor:
+    """The baseline of a use case, run from the code that is installed here, when it is the code that the package names.
+
+    Args:
+        manifest: The package's manifest.
+
+    Raises:
+        PackageError: The code is missing, or another version of it is installed.
+    """
+
+    def __init__(self, manifest: PackageManifest) -> None:
+        named = manifest.baseline or {}
+        if not {"path", "digest"} <= set(named):
+            raise PackageError("The package has format 'baseline' and names no baseline.")
+        path = named["path"]
+        try:
+            self._function = load_object(path, what="baseline")
+        except ConfigurationError as error:
+            raise PackageError(f"The package's baseline can't be loaded: {error}") from error
+        found = module_digest(self._function)
+        if found != named["digest"]:
+            raise PackageError(
+                f"The code of the baseline {path!r} changed: its module's SHA-256 is {found}, the package needs "
+                f"{named['digest']}.",
+                remedy="Install the version that the package was made with, or package the baseline again.",
+            )
+        self.manifest = manifest
+        self._inputs = manifest.signature.inputs
+
+    def predict_rows(self, rows: Sequence[Sequence[Any]]) -> Array:
+        """See ``Predictor.predict_rows``."""
+        import numpy as np
+
+        width = len(self._inputs)
+        for row in rows:
+            if len(row) != width:
+                raise _wrong_width(rows, width)
+        columns: dict[str, Array] = {}
+        for place, declared in enumerate(self._inputs):
+            values = [row[place] for row in rows]
+            wanted = (int, float) if declared.kind == "number" else str
+            if not all(value is None or isinstance(value, wanted) for value in values):
+                raise _wrong_value(rows, self._inputs)
+            if declared.kind == "number":
+                columns[declared.name] = np.array(values, dtype=np.float64)
+            else:
+                columns[declared.name] = np.empty(len(values), dtype=object)
+                columns[declared.name][:] = values
+        return self.predict_columns(columns)
+
+    def predict_columns(self, columns: Columns) -> Array:
+        """See ``Predictor.predict_columns``."""
+        import numpy as np
+
+        _check_columns(self._inputs, columns)
+        return np.asarray(self._function(columns), dtype=np.float64)
+
+
+def tensors(inputs: Sequence[Input], columns: Columns) -> dict[str, Array]:
+    """The graph's tensors from whole columns: numbers float32 with null as NaN, strings with null as ``""``.
+
+    Raises:
+        InvalidInput: An input is missing.
+    """
+    import numpy as np
+
+    _check_columns(inputs, columns)
+    feeds: dict[str, Array] = {}
+    for kind, (name, _) in TENSORS.items():
+        of_kind = [columns[declared.name] for declared in inputs if declared.kind == kind]
+        if not of_kind:
+            continue
+        feeds[name] = np.empty((len(of_kind[0]), len(of_kind)), dtype=np.float32 if kind == "number" else object)
+        for place, column in enumerate(of_kind):
+            feeds[name][:, place] = column if kind == "number" else ["" if value is None else value for value in column]
+    return feeds
+
+
+def _check_columns(inputs: Sequence[Input], columns: Columns) -> None:
+    missing = [declared.name for declared in inputs if declared.name not in columns]
+    if missing:
+        raise InvalidInput(missing[0], "is missing.", remedy=f"The model needs {', '.join(i.name for i in inputs)}.")
+
+
+def _places(inputs: Sequence[Input], kind: str) -> tuple[int, ...]:
+    return tuple(place for place, declared in enumerate(inputs) if declared.kind == kind)
+
+
+def _check_graph(session: Any, signature: Signature) -> None:
+    wanted = {
+        name: (type_, len(places))
+        for kind, (name, type_) in TENSORS.items()
+        if (places := _places(signature.inputs, kind))
+    }
+    found = {i.name: (i.type, i.shape[1] if len(i.shape) == 2 else None) for i in session.get_inputs()}
+    if found != wanted:
+        raise PackageError(f"The graph takes {found}; its signature says {wanted}.")
+    outputs = {o.name: (o.type, len(o.shape)) for o in session.get_outputs()}
+    if outputs != {OUTPUT: ("tensor(float)", 1)}:
+        raise PackageError(f"The graph returns {outputs}, not one float vector {OUTPUT!r}.")
+
+
+def _wrong_width(rows: Sequence[Sequence[Any]], width: int) -> InvalidInput:
+    place = next(i for i, row in enumerate(rows) if len(row) != width)
+    return InvalidInput(f"instances[{place}]", f"has {len(rows[place])} values.", remedy=f"Send {width}.")
+
+
+def _wrong_value(rows: Sequence[Sequence[Any]], inputs: Sequence[Input]) -> InvalidInput:
+    for number, row in enumerate(rows):
+        for value, declared in zip(row, inputs, strict=True):
+            wanted = (int, float) if declared.kind == "number" else str
+            if value is not None and not isinstance(value, wanted):
+                kind = "number" if declared.kind == "number" else "string"
+                return InvalidInput(
+                    f"instances[{number}].{declared.name}", f"{value!r:.60} is not a {kind}.", remedy=f"Send a {kind}."
+                )
+    return InvalidInput("instances", "hold a number that is out of range.", remedy="Send finite numbers.")
