@@ -1,0 +1,225 @@
+"""Extract, transform, load: what the organisation's sources and the production database know, as one snapshot.
+
+A snapshot is a folder of Parquet files: ``requests``, ``truths`` (with history), ``streams/<stream>``,
+``views/<view>``, and ``summary.json``. Nothing in it is cut at a date: who reads it joins by ``known_at``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ninefold.errors import DataError
+from ninefold.fields import Field
+from ninefold.usecase import History, UseCase, load_object
+from ninefold.windows.declaration import KNOWN_AT
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ninefold.store import Store
+
+BATCH = 5_000
+"""Events read from the store at a time."""
+
+
+def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
+    """Writes a snapshot of everything known, and returns its summary.
+
+    A key that the source and production both hold is the source's; a truth is kept with its history whoever told it.
+
+    Args:
+        use_case: Whose data.
+        store: The production database.
+        folder: Where the snapshot goes; what lies there is replaced.
+
+    Raises:
+        DataError: The source's frames break the contract.
+    """
+    history: History = load_object(use_case.extract, what="extract")()
+    check(use_case, history)
+    requests, from_production = _with_production(use_case, history.requests, store)
+    truths = _with_production_truths(use_case, history.truths, store)
+    streams = {s.name: _with_production_events(use_case, s.name, history.streams[s.name], store) for s in use_case.streams}
+    if folder.exists():
+        shutil.rmtree(folder)
+    for part in ("streams", "views"):
+        (folder / part).mkdir(parents=True)
+    requests.write_parquet(folder / "requests.parquet")
+    truths.write_parquet(folder / "truths.parquet")
+    for name, events in streams.items():
+        events.sort(KNOWN_AT).write_parquet(folder / "streams" / f"{name}.parquet")
+    for name, rows in history.views.items():
+        rows.sort(KNOWN_AT).write_parquet(folder / "views" / f"{name}.parquet")
+    summary = {
+        "requests": requests.height,
+        "requests_from_production": from_production,
+        "truths": truths.height,
+        "events": {name: events.height for name, events in streams.items()},
+        "views": {name: rows.height for name, rows in history.views.items()},
+        "dropped": dict(history.dropped),
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+    return summary
+
+
+def check(use_case: UseCase, history: History) -> None:
+    """Refuses frames that break the contract, before anything is built on them.
+
+    Raises:
+        DataError: A column or a frame is missing, a time is not UTC microseconds, or a key repeats.
+    """
+    import polars as pl
+
+    key = list(use_case.key)
+    _columns("requests", history.requests, [f.name for f in use_case.request])
+    _columns("truths", history.truths, [*key, "truth", KNOWN_AT])
+    for stream in use_case.streams:
+        if stream.name not in history.streams:
+            raise DataError(f"{use_case.name}: extract returned no events for the stream {stream.name!r}.")
+        needed = [*(f.name for f in stream.fields), "event_id", "happened_at", KNOWN_AT]
+        _columns(f"stream {stream.name}", history.streams[stream.name], needed)
+    for view in use_case.batch_views:
+        if view.name not in history.views:
+            raise DataError(f"{use_case.name}: extract returned no rows for the batch view {view.name!r}.")
+        _columns(f"view {view.name}", history.views[view.name], [*view.key, *(c.name for c in view.columns), KNOWN_AT])
+    for name, frame in {"truths": history.truths, **history.streams, **history.views}.items():
+        if frame.schema[KNOWN_AT] != pl.Datetime("us", "UTC"):
+            raise DataError(f"{name}.{KNOWN_AT} is {frame.schema[KNOWN_AT]}, not Datetime('us', 'UTC').")
+    repeated = int(history.requests.select(key).is_duplicated().sum())
+    if repeated:
+        raise DataError(
+            f"{use_case.name}: {repeated:,} requests share their key ({', '.join(key)}) with another.",
+            remedy="Add the field that tells them apart to the key, or keep one of them in extract.",
+        )
+
+
+def _columns(what: str, frame: pl.DataFrame, needed: Iterable[str]) -> None:
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise DataError(f"{what}: the columns {', '.join(missing)} are missing.", remedy="Return them from extract.")
+
+
+def frame_of(fields: Iterable[Field], rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Records in JSON as a frame with the columns and types of their fields."""
+    import polars as pl
+
+    rows = list(rows)
+    columns = {}
+    for field in fields:
+        values = [field.check(row.get(field.name)) if row.get(field.name) is not None else None for row in rows]
+        columns[field.name] = pl.Series(field.name, values, dtype=_dtype(field))
+    return pl.DataFrame(columns)
+
+
+def _dtype(field: Field) -> Any:
+    import polars as pl
+
+    if field.kind == "time":
+        return pl.Datetime("us", "UTC")
+    return pl.String if field.kind in ("category", "text") else pl.Float64
+
+
+def _with_production(use_case: UseCase, requests: pl.DataFrame, store: Store) -> tuple[pl.DataFrame, int]:
+    import polars as pl
+
+    produced = frame_of(use_case.request, (p.request for p in store.predictions(use_case.name)))
+    # The last prediction before the decision moment is the one that counts for a key.
+    produced = produced.unique(subset=list(use_case.key), keep="last", maintain_order=True)
+    names = [f.name for f in use_case.request]
+    source = requests.select(pl.col(f.name).cast(_dtype(f)) for f in use_case.request)
+    new = produced.join(source, on=list(use_case.key), how="anti").select(names)
+    return pl.concat([source, new]), new.height
+
+
+def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, store: Store) -> pl.DataFrame:
+    import polars as pl
+
+    fields = [use_case.fields[name] for name in use_case.key]
+    source = truths.select(
+        *(pl.col(f.name).cast(_dtype(f)) for f in fields), pl.col("truth").cast(pl.Float64), pl.col(KNOWN_AT)
+    )
+    rows = []
+    for prediction, truth in store.joined(use_case.name):
+        if truth is not None:
+            rows.append({**{n: prediction.request[n] for n in use_case.key}, "truth": truth.value, KNOWN_AT: truth.known_at})
+    known = Field(name=KNOWN_AT, kind="time")
+    produced = frame_of([*fields, Field(name="truth", kind="number"), known], rows)
+    return pl.concat([source, produced.select(source.columns)]).unique(maintain_order=True)
+
+
+def _with_production_events(use_case: UseCase, stream: str, events: pl.DataFrame, store: Store) -> pl.DataFrame:
+    import polars as pl
+
+    fields = next(s.fields for s in use_case.streams if s.name == stream)
+    extra = [Field(name="event_id", kind="text"), Field(name="happened_at", kind="time"), Field(name=KNOWN_AT, kind="time")]
+    rows: list[dict[str, Any]] = []
+    cursor = 0
+    while True:
+        batch, cursor = store.events(use_case.name, stream, after_cursor=cursor, limit=BATCH)
+        if not batch:
+            break
+        rows += [
+            {**e.values, "event_id": e.event_id, "happened_at": e.happened_at, KNOWN_AT: e.known_at} for e in batch
+        ]
+    source = events.select(pl.col(f.name).cast(_dtype(f)) for f in [*fields, *extra])
+    produced = frame_of([*fields, *extra], rows).join(source, on="event_id", how="anti")
+    return pl.concat([source, produced])
+
+
+def publish(snapshot: Path, data: Path) -> None:
+    """Makes a snapshot the one that materialization and replay read: ``data`` becomes a link to it, in one step."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    link = data.with_name(f".{data.name}.new")
+    link.unlink(missing_ok=True)
+    link.symlink_to(snapshot.absolute(), target_is_directory=True)
+    if data.exists() and not data.is_symlink():
+        raise DataError(f"{data} is a folder, not a link to a snapshot.", remedy=f"Move it away, then run again: {data}")
+    link.replace(data)
+
+
+def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame:
+    """Requests decided before ``until`` with the newest truth known by then: what a split divides.
+
+    Columns: ``key``, ``decided_at``, ``truth``, ``truth_known_at``, ``request.<field>``. A request whose truth is not
+    known yet has a null truth, and is for others to count and drop.
+    """
+    import polars as pl
+
+    from ninefold.dataset import REQUEST, to_numpy
+    from ninefold.records import entity_key
+
+    key = list(use_case.key)
+    requests = pl.read_parquet(snapshot / "requests.parquet")
+    truths = pl.read_parquet(snapshot / "truths.parquet")
+    if until is not None:
+        truths = truths.filter(pl.col(KNOWN_AT) < until)
+        if use_case.decided_at is not None:
+            requests = requests.filter(pl.col(use_case.decided_at) < until)
+    newest = truths.sort(KNOWN_AT).unique(subset=key, keep="last").rename({KNOWN_AT: "truth_known_at"})
+    joined = requests.join(newest, on=key, how="left", maintain_order="left")
+    keys = [entity_key(values) for values in zip(*(_key_values(to_numpy(joined[k])) for k in key), strict=True)]
+    decided = (
+        pl.col(use_case.decided_at)
+        if use_case.decided_at is not None
+        else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
+    )
+    return joined.select(
+        pl.Series("key", keys, dtype=pl.String),
+        decided.alias("decided_at"),
+        "truth",
+        "truth_known_at",
+        *(pl.col(f.name).alias(REQUEST + f.name) for f in use_case.request),
+    )
+
+
+def _key_values(column: Any) -> list[Any]:
+    from datetime import UTC, datetime
+
+    values = column.tolist()
+    if column.dtype.kind == "M":
+        return [v.replace(tzinfo=UTC) if isinstance(v, datetime) else v for v in values]
+    return list(values)

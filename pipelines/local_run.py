@@ -1,0 +1,38 @@
+"""The child process that runs one pipeline through KFP's local runner; ``pipelines.run`` starts it and reads its log.
+
+A process of its own, because KFP's local runner takes over logging and ``print``, and because a step's failure ends
+in an exception that only names tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from typing import Any
+
+
+def main(document: dict[str, Any]) -> None:
+    """Runs a pipeline.
+
+    Args:
+        document: ``pipeline`` (import path of the pipeline function), ``arguments``, ``root``, ``cache``.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    from kfp import local
+
+    from ninefold.usecase import load_object
+
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=document["root"],
+        enable_caching=True,
+        cache_root=document["cache"],
+    )
+    load_object(document["pipeline"], what="pipeline")(**document["arguments"])
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin))

@@ -1,0 +1,55 @@
+"""Keys are random, stored as hashes, and admitted by either header."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from ninefold.errors import ConfigurationError, NotAuthenticated
+from ninefold.keys import Keys, create_key, local_key
+
+
+def test_a_key_is_admitted_by_either_header_and_stored_only_as_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = create_key(path, "shop")
+    keys = Keys.from_file(path)
+    assert keys.authenticate([(b"x-apikey", key.encode())]) == "shop"
+    assert keys.authenticate([(b"authorization", b"Bearer " + key.encode())]) == "shop"
+    assert key not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [(b"x-apikey", b"")], [(b"x-apikey", b"nf_wrong")], [(b"authorization", b"Basic abc")]]
+)
+def test_no_key_or_a_wrong_one_is_refused(tmp_path: Path, headers: list[tuple[bytes, bytes]]) -> None:
+    create_key(tmp_path / "keys.json", "shop")
+    with pytest.raises(NotAuthenticated):
+        Keys.from_file(tmp_path / "keys.json").authenticate(headers)
+
+
+def test_a_new_key_under_a_name_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    old, other, new = create_key(path, "shop"), create_key(path, "app"), create_key(path, "shop")
+    keys = Keys.from_file(path)
+    assert len(json.loads(path.read_text())) == 2
+    assert keys.name_of(new.encode()) == "shop"
+    assert keys.name_of(other.encode()) == "app"
+    with pytest.raises(NotAuthenticated):
+        keys.name_of(old.encode())
+
+
+def test_a_missing_or_broken_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="ninefold key create"):
+        Keys.from_file(tmp_path / "keys.json")
+    (tmp_path / "keys.json").write_text('{"shop": "zz"}')
+    with pytest.raises(ConfigurationError, match="broken"):
+        Keys.from_file(tmp_path / "keys.json")
+
+
+def test_the_local_key_is_made_once(tmp_path: Path) -> None:
+    first = local_key(tmp_path, tmp_path / "keys.json")
+    assert local_key(tmp_path, tmp_path / "keys.json") == first
+    assert Keys.from_file(tmp_path / "keys.json").name_of(first.encode()) == "local"
+    assert stat.S_IMODE((tmp_path / "local.key").stat().st_mode) == 0o600
