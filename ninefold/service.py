@@ -127,12 +127,19 @@ def service_app(
     )
 
 
-def bound_socket(host: str, port: int, *, name: str) -> socket.socket:
+def bound_socket(host: str, port: int, *, name: str, setting: str = "") -> socket.socket:
     """A listening socket, taken before anything slow is done.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 for any free one.
+        name: The service's name, for the message.
+        setting: What sets its port, for the message; by default ``NINEFOLD_PORTS__<NAME>``.
 
     Raises:
         ConfigurationError: The port is taken, or may not be used; the message names it.
     """
+    setting = setting or f"NINEFOLD_PORTS__{name.upper().replace(' ', '_')}"
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -143,7 +150,7 @@ def bound_socket(host: str, port: int, *, name: str) -> socket.socket:
             why = "in use by another process" if error.errno == errno.EADDRINUSE else "not allowed for this user"
             raise ConfigurationError(
                 f"The {name} can't listen on {host}:{port}: the port is {why}.",
-                remedy=f"Stop that process (ninefold down), or set NINEFOLD_PORTS__{name.upper().replace(' ', '_')}.",
+                remedy=f"Stop that process (ninefold down), or set {setting}.",
             ) from error
         raise
     return listener
