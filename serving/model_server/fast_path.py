@@ -1,0 +1,201 @@
+"""v1 ``:predict`` as raw ASGI in front of KServe's application, with what all of its routes share: keys and bounds.
+
+KServe's own path spends 0.5 ms a request before the model is asked; this one about 0.1 ms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+
+import orjson
+import structlog
+
+from ninefold.errors import InvalidInput, NinefoldError, NotAuthenticated, TooLarge
+from ninefold.keys import Keys
+from serving.model_server.metrics import Counters
+from serving.model_server.model import NotFinite, PackagedModel
+from serving.model_server.repository import PackageRepository
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+log = structlog.get_logger()
+
+_OPEN = re.compile(r"/|/metrics|/healthz|/readyz|/v2/health/(live|ready)|/v1/models/[^/:]+|/v2/models/[^/]+/ready")
+"""What probes and Prometheus GET without a key; everything else needs one."""
+
+_ECHOED = frozenset({b"x-request-id", b"traceparent"})
+_JSON = (b"content-type", b"application/json")
+_DISCARD_FACTOR = 16
+"""A body over its bound is read on and thrown away up to this multiple, so that its sender can read the answer."""
+
+
+class FastPath:
+    """The ASGI application of a model server.
+
+    Args:
+        inner: KServe's application.
+        repository: Where models are.
+        counters: Where requests are counted.
+        keys: Known API keys; None admits everybody.
+        max_body_bytes: Bound of every body.
+    """
+
+    def __init__(
+        self,
+        inner: ASGIApp,
+        repository: PackageRepository,
+        counters: Counters,
+        *,
+        keys: Keys | None,
+        max_body_bytes: int,
+    ) -> None:
+        self._inner = inner
+        self._repository = repository
+        self._by_path = repository.by_path
+        self._counters = counters
+        self._keys = keys
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        model = self._by_path.get(scope["path"])
+        if model is None or not model.ready or scope["method"] != "POST" or _is_cloud_event(scope["headers"]):
+            await self._guarded(scope, receive, send)
+        else:
+            await self._predict(model, scope, receive, send)
+
+    async def _predict(self, model: PackagedModel, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        counters = self._counters.model(model.name)
+        try:
+            if self._keys is not None:
+                self._keys.authenticate(scope["headers"])
+            body = await _read_body(receive, self._max_body_bytes)
+            try:
+                document = orjson.loads(body)
+            except orjson.JSONDecodeError as error:
+                raise InvalidInput("body", f"is not JSON: {error}.") from error
+            rows = model.reader.rows(document)
+            predictions = await model.answer(rows)
+            counters.instances += len(rows)
+            status, answer = 200, orjson.dumps({"predictions": predictions})
+        except NinefoldError as error:
+            counters.not_finite += isinstance(error, NotFinite)
+            status, answer = self._refusal(error)
+        except Exception as error:
+            # ONNX Runtime's errors share no base; whatever a model does, its client gets an answer.
+            log.exception("prediction failed", model=model.name, digest=model.digest)
+            status, answer = 500, orjson.dumps({"error": f"The model failed: {type(error).__name__}."})
+        await _respond(scope, send, status, answer)
+        counters.answered(status, perf_counter() - started)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        try:
+            if self._keys is not None and not (method in ("GET", "HEAD") and _OPEN.fullmatch(path)):
+                self._keys.authenticate(scope["headers"])
+            body = await _read_body(receive, self._max_body_bytes)
+        except NinefoldError as error:
+            await _respond(scope, send, *self._refusal(error))
+            return
+        if path == "/healthz":
+            await _respond(scope, send, 200, b'{"status":"alive"}')
+        elif path == "/readyz":
+            ready = bool(self._repository.get_models())
+            answer = (200, b'{"status":"ready"}') if ready else (503, b'{"error":"No model is loaded."}')
+            await _respond(scope, send, *answer)
+        else:
+            if method == "POST" and path.startswith("/v2/"):
+                scope = {**scope, "headers": _as_json(scope["headers"])}
+            await self._inner(scope, _replay(body, receive), _echoing(scope, send))
+
+    def _refusal(self, error: NinefoldError) -> tuple[int, bytes]:
+        if isinstance(error, NotAuthenticated):
+            self._counters.not_authenticated += 1
+        document = {"error": str(error)}
+        if isinstance(error, InvalidInput):
+            document["field"] = error.field
+        return error.http_status, orjson.dumps(document)
+
+
+def _is_cloud_event(headers: Headers) -> bool:
+    for name, value in headers:
+        if name == b"ce-specversion" or (name == b"content-type" and value.startswith(b"application/cloudevents")):
+            return True
+    return False
+
+
+async def _read_body(receive: Receive, bound: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: It is over the bound.
+    """
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body") and len(body) <= bound:
+        return body
+    parts, length = [body], len(body)
+    while message.get("more_body") and length <= bound * _DISCARD_FACTOR:
+        message = await receive()
+        part = message.get("body", b"")
+        length += len(part)
+        if length <= bound:
+            parts.append(part)
+        else:
+            parts.clear()
+    if length > bound:
+        raise TooLarge(f"The body is over {bound:,} bytes.", remedy="Send smaller batches.")
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
+
+
+def _as_json(headers: Headers) -> Headers:
+    """KServe and FastAPI hand ``application/json; charset=utf-8``, and curl's default, to the model as raw bytes."""
+    if any(name == b"inference-header-content-length" for name, _ in headers):
+        return headers
+    return [*((name, value) for name, value in headers if name != b"content-type"), _JSON]
+
+
+def _echoes(headers: Headers) -> Headers:
+    return [header for header in headers if header[0] in _ECHOED]
+
+
+def _echoing(scope: Scope, send: Send) -> Send:
+    echoes = _echoes(scope["headers"])
+    if not echoes:
+        return send
+
+    async def echoing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *echoes]
+        await send(message)
+
+    return echoing
+
+
+async def _respond(scope: Scope, send: Send, status: int, body: bytes) -> None:
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *_echoes(scope["headers"])]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
