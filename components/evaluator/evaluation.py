@@ -1,0 +1,225 @@
+"""One model judged on one set of truths: metrics, errors, slices, what the applications gain, and speed.
+
+Needs numpy alone, so that the monitor and the rollout judge production by the same function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.evaluator.blocks import Interval, jackknife, number_blocks, without_each_block
+from components.evaluator.distribution import ErrorDistribution, ScoreDistribution
+from components.evaluator.latency import Latency
+from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
+from ninefold.errors import DataError
+from ninefold.fields import Columns, Metric
+from ninefold.metrics import checked, compute, suite
+
+if TYPE_CHECKING:
+    from ninefold.usecase import Problem, UseCase
+
+Array = np.ndarray[Any, Any]
+
+BLOCKS_SHOWN = 400
+"""With more blocks than this the metric is not kept block by block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """The use case's metric on some of the rows.
+
+    Args:
+        field: Request field.
+        value: Its value, or a range of values.
+        rows: Rows in the slice.
+        metric: The metric there; NaN where it is undefined.
+        small: Fewer rows than can be judged by.
+    """
+
+    field: str
+    value: str
+    rows: int
+    metric: float
+    small: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What a model was worth on a test set.
+
+    Args:
+        use_case: Name of the use case.
+        version: The judged version; 0 is the baseline, None a candidate that has no number yet.
+        problem: ``regression`` or ``binary``.
+        metric: What the use case optimises.
+        value: That metric, with its interval over blocks.
+        rows: Rows that were evaluated.
+        expected_rows: Rows of the test set; more than ``rows`` where predictions are missing.
+        blocks: Independent blocks among the rows.
+        metrics: Name → value, of the problem's whole suite; NaN where one is undefined.
+        application: Name → value of the use case's application metrics.
+        distribution: Of errors, or of probabilities.
+        slices: The metric by declared request field.
+        by_block: Block → the metric there; empty where there are too many.
+        latency: How fast it predicts; None where nobody measured.
+    """
+
+    use_case: str
+    version: int | None
+    problem: Problem
+    metric: Metric
+    value: Interval
+    rows: int
+    expected_rows: int
+    blocks: int
+    metrics: Mapping[str, float]
+    application: Mapping[str, float]
+    distribution: ErrorDistribution | ScoreDistribution
+    slices: tuple[Slice, ...] = ()
+    by_block: Mapping[str, float]
+    latency: Latency | None = None
+
+    @property
+    def coverage(self) -> float:
+        """Share of the test set's rows with a prediction, 0–1."""
+        return self.rows / self.expected_rows
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return "candidate" if self.version is None else "baseline" if self.version == 0 else f"version {self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that ``from_json`` reads back; NaN is null."""
+        return {
+            "use_case": self.use_case,
+            "version": self.version,
+            "problem": self.problem,
+            "metric": {"name": self.metric.name, "direction": self.metric.direction, "unit": self.metric.unit},
+            "value": self.value.to_json(),
+            "rows": self.rows,
+            "expected_rows": self.expected_rows,
+            "blocks": self.blocks,
+            "metrics": _nulls(self.metrics),
+            "application": _nulls(self.application),
+            "distribution": self.distribution.to_json(),
+            "slices": [
+                {"field": s.field, "value": s.value, "rows": s.rows, "metric": _null(s.metric), "small": s.small}
+                for s in self.slices
+            ],
+            "by_block": _nulls(self.by_block),
+            "latency": self.latency.to_json() if self.latency else None,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
+        """Reads what ``to_json`` wrote."""
+        kind = ErrorDistribution if document["problem"] == "regression" else ScoreDistribution
+        return cls(
+            use_case=document["use_case"],
+            version=document["version"],
+            problem=document["problem"],
+            metric=Metric(**document["metric"]),
+            value=Interval.from_json(document["value"]),
+            rows=document["rows"],
+            expected_rows=document["expected_rows"],
+            blocks=document["blocks"],
+            metrics=_nans(document["metrics"]),
+            application=_nans(document["application"]),
+            distribution=kind.from_json(document["distribution"]),
+            slices=tuple(Slice(**{**s, "metric": _nan(s["metric"])}) for s in document["slices"]),
+            by_block=_nans(document["by_block"]),
+            latency=Latency.from_json(document["latency"]) if document["latency"] else None,
+        )
+
+
+def _null(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _null(value) for name, value in values.items()}
+
+
+def _nans(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: _nan(value) for name, value in values.items()}
+
+
+def evaluate(
+    use_case: UseCase,
+    request: Columns,
+    truth: Array,
+    prediction: Array,
+    *,
+    blocks: Array,
+    version: int | None,
+    expected_rows: int | None = None,
+    latency: Latency | None = None,
+) -> Evaluation:
+    """Judges predictions by their truths.
+
+    Args:
+        use_case: Says what the metric, the slices and the application metrics are.
+        request: Request columns [rows], for slices and application metrics.
+        truth: [rows].
+        prediction: [rows], in the target's unit, or the probability of 1.
+        blocks: [rows], label of each row's independent block.
+        version: What made the predictions; 0 for the baseline, None for a candidate without a number.
+        expected_rows: Rows of the whole test set, where some have no prediction and were left out here.
+        latency: From ``measure_latency``.
+
+    Raises:
+        DataError: No rows, lengths that differ, or rows that can't be scored; the message counts them.
+    """
+    truths, predictions = checked(truth, prediction, use_case.problem)
+    if len(blocks) != len(truths):
+        raise DataError(f"{len(blocks):,} blocks do not fit {len(truths):,} rows.")
+    labels, places = number_blocks(blocks)
+    name = use_case.metric.name
+    value, without = without_each_block(name, truths, predictions, places)
+    application = use_case.application_metrics
+    return Evaluation(
+        use_case=use_case.name,
+        version=version,
+        problem=use_case.problem,
+        metric=use_case.metric,
+        value=jackknife(value, without),
+        rows=len(truths),
+        expected_rows=len(truths) if expected_rows is None else expected_rows,
+        blocks=len(labels),
+        metrics={n: compute(n, truths, predictions) for n in dict.fromkeys((name, *suite(use_case.problem)))},
+        application=application(request, truths, predictions) if application else {},
+        distribution=(
+            ErrorDistribution.of(truths, predictions)
+            if use_case.problem == "regression"
+            else ScoreDistribution.of(truths, predictions)
+        ),
+        slices=tuple(
+            Slice(
+                field=field,
+                value=label,
+                rows=int(np.count_nonzero(mask)),
+                metric=compute(name, truths[mask], predictions[mask]),
+                small=np.count_nonzero(mask) < SMALL_SLICE_ROWS,
+            )
+            for field, label, mask in slice_rows(use_case, request)
+        ),
+        by_block=_by_block(name, truths, predictions, labels, places) if len(labels) <= BLOCKS_SHOWN else {},
+        latency=latency,
+    )
+
+
+def _by_block(name: str, truth: Array, prediction: Array, labels: Array, places: Array) -> dict[str, float]:
+    order = np.argsort(places, kind="stable")
+    ends = np.cumsum(np.bincount(places))[:-1]
+    rows = np.split(order, ends)
+    return {str(label): compute(name, truth[r], prediction[r]) for label, r in zip(labels, rows, strict=True)}
