@@ -44,7 +44,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Finished:
     """How a run ended.
 
     Args:
@@ -69,7 +69,7 @@ def run_pipeline(
     run_id: str,
     settings: Settings,
     on_step: Callable[[Step], None] = lambda _: None,
-) -> Run:
+) -> Finished:
     """Runs a pipeline and waits for its end.
 
     Args:
@@ -115,7 +115,9 @@ def run_pipeline(
             f"Step {name!r} failed: {_cause(tail)}",
             remedy=f"The whole log: {log}. Run the same command again to resume: finished steps are cached.",
         )
-    return Run(run_id=run_id, folder=root, log=log, steps=tuple(steps.values()), seconds=time.monotonic() - started)
+    return Finished(
+        run_id=run_id, folder=root, log=log, steps=tuple(steps.values()), seconds=time.monotonic() - started
+    )
 
 
 _FINISHED = "ninefold: run finished"
@@ -167,7 +169,9 @@ def _read(text: str, steps: Mapping[str, Step], begun: dict[str, float]) -> Step
 def _cause(tail: list[str]) -> str:
     """The error that ended it: the first one of Python's own form after the last traceback began."""
     start = max((i for i, line in enumerate(tail) if "Traceback (most recent call last)" in line), default=0)
-    inner = [i for i, line in enumerate(tail) if "Traceback (most recent call last)" in line and "kfp/local" not in line]
+    inner = [
+        i for i, line in enumerate(tail) if "Traceback (most recent call last)" in line and "kfp/local" not in line
+    ]
     for begin in [*inner[:1], start]:
         for line in tail[begin:]:
             if match := _ERROR.match(line):

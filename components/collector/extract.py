@@ -43,7 +43,9 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
     check(use_case, history)
     requests, from_production = _with_production(use_case, history.requests, store)
     truths = _with_production_truths(use_case, history.truths, store)
-    streams = {s.name: _with_production_events(use_case, s.name, history.streams[s.name], store) for s in use_case.streams}
+    streams = {
+        s.name: _with_production_events(use_case, s.name, history.streams[s.name], store) for s in use_case.streams
+    }
     if folder.exists():
         shutil.rmtree(folder)
     for part in ("streams", "views"):
@@ -145,7 +147,9 @@ def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, store: Stor
     rows = []
     for prediction, truth in store.joined(use_case.name):
         if truth is not None:
-            rows.append({**{n: prediction.request[n] for n in use_case.key}, "truth": truth.value, KNOWN_AT: truth.known_at})
+            rows.append(
+                {**{n: prediction.request[n] for n in use_case.key}, "truth": truth.value, KNOWN_AT: truth.known_at}
+            )
     known = Field(name=KNOWN_AT, kind="time")
     produced = frame_of([*fields, Field(name="truth", kind="number"), known], rows)
     return pl.concat([source, produced.select(source.columns)]).unique(maintain_order=True)
@@ -155,7 +159,11 @@ def _with_production_events(use_case: UseCase, stream: str, events: pl.DataFrame
     import polars as pl
 
     fields = next(s.fields for s in use_case.streams if s.name == stream)
-    extra = [Field(name="event_id", kind="text"), Field(name="happened_at", kind="time"), Field(name=KNOWN_AT, kind="time")]
+    extra = [
+        Field(name="event_id", kind="text"),
+        Field(name="happened_at", kind="time"),
+        Field(name=KNOWN_AT, kind="time"),
+    ]
     rows: list[dict[str, Any]] = []
     cursor = 0
     while True:
@@ -177,7 +185,9 @@ def publish(snapshot: Path, data: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(snapshot.absolute(), target_is_directory=True)
     if data.exists() and not data.is_symlink():
-        raise DataError(f"{data} is a folder, not a link to a snapshot.", remedy=f"Move it away, then run again: {data}")
+        raise DataError(
+            f"{data} is a folder, not a link to a snapshot.", remedy=f"Move it away, then run again: {data}"
+        )
     link.replace(data)
 
 
@@ -203,9 +213,7 @@ def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame
     joined = requests.join(newest, on=key, how="left", maintain_order="left")
     keys = [entity_key(values) for values in zip(*(_key_values(to_numpy(joined[k])) for k in key), strict=True)]
     decided = (
-        pl.col(use_case.decided_at)
-        if use_case.decided_at is not None
-        else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
+        pl.col(use_case.decided_at) if use_case.decided_at is not None else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
     )
     return joined.select(
         pl.Series("key", keys, dtype=pl.String),

@@ -1,0 +1,132 @@
+"""The orchestrator's commands."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ninefold.clock import WallClock, format_instant
+from ninefold.errors import InvalidInput
+from ninefold.settings import settings
+from ninefold.store import open_store
+from pipelines.launch import execute_run, request_run
+from pipelines.progress import print_result, step_lines
+
+UseCaseArgument = Annotated[str, typer.Argument(help="Name of a folder in usecases/, or an import path.")]
+Pipeline = Annotated[str, typer.Argument(help="Which pipeline: training.")]
+Until = Annotated[str, typer.Option(help="Use only what was known before this (2013-07-01).")]
+MaxTrainingTime = Annotated[float, typer.Option(help="Seconds that the search for a model may take.")]
+Windows = Annotated[list[str] | None, typer.Option("--window", help="Length of a window: destination_gain=6h.")]
+Seed = Annotated[int, typer.Option(help="Seed of the search.")]
+
+
+def _parameters(until: str, max_training_time: float, windows: list[str] | None, seed: int) -> dict[str, Any]:
+    lengths = {}
+    for text in windows or []:
+        name, separator, length = text.partition("=")
+        if not separator:
+            raise InvalidInput("--window", f"{text!r} is no name=length.", remedy="Write destination_gain=6h.")
+        lengths[name] = length
+    return {"until": until, "max_training_time": max_training_time, "windows": lengths, "seed": seed}
+
+
+def run(
+    pipeline: Pipeline,
+    use_case: UseCaseArgument,
+    until: Until = "",
+    max_training_time: MaxTrainingTime = 120.0,
+    window: Windows = None,
+    seed: Seed = 0,
+) -> None:
+    """Run a pipeline here and now, with Kubeflow Pipelines' local runner. Finished steps are cached."""
+    console = Console()
+    here, clock = settings(), WallClock()
+    store = open_store(here.store_url)
+    try:
+        asked = request_run(
+            pipeline, use_case, _parameters(until, max_training_time, window, seed), store=store, clock=clock
+        )
+        console.print(f"Run {asked.run_id}", highlight=False)
+        with step_lines(console) as lines:
+            ended = execute_run(asked, store=store, settings=here, on_step=lines)
+        if ended is None:
+            console.print("Another process took the run; see it with the runs API.")
+            return
+        finished, result = ended
+        print_result(console, result)
+        console.print(f"[dim]{finished.seconds:.0f} s. Next: ninefold up {use_case}[/dim]", highlight=False)
+    finally:
+        store.close()
+
+
+def compile_pipelines(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the checked-in files are current.")] = False,
+) -> None:
+    """Compile the pipelines to pipelines/compiled/."""
+    from pipelines.compile import COMPILED, compile_to, differences
+
+    if check:
+        stale = differences()
+        if stale:
+            typer.echo(f"Not current: {', '.join(stale)}. Run: make compile", err=True)
+            raise typer.Exit(1)
+        typer.echo("The compiled pipelines are current.")
+        return
+    for file in compile_to(COMPILED):
+        typer.echo(f"Wrote {file}")
+
+
+def schedule(
+    pipeline: Pipeline,
+    use_case: UseCaseArgument,
+    cron: Annotated[str, typer.Option(help="Second, minute, hour, day of month, month, day of week; in UTC.")],
+    max_training_time: MaxTrainingTime = 120.0,
+    window: Windows = None,
+    seed: Seed = 0,
+) -> None:
+    """Run a pipeline again and again; each run uses what is known at its due instant. Ends with Ctrl-C."""
+    from pipelines.schedule import Schedule, keep_running
+
+    console = Console()
+    here, clock = settings(), WallClock()
+    due = Schedule(cron)
+    store = open_store(here.store_url)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def job(instant: datetime) -> None:
+        parameters = _parameters(format_instant(instant), max_training_time, window, seed)
+        asked = request_run(pipeline, use_case, parameters, store=store, clock=clock)
+        console.print(f"Run {asked.run_id}", highlight=False)
+        with step_lines(console) as lines:
+            ended = execute_run(asked, store=store, settings=here, on_step=lines)
+        if ended is not None:
+            print_result(console, ended[1])
+
+    console.print(f"{pipeline} of {use_case} by {cron!r}; next at {format_instant(due.after(clock.now()))}.")
+    counts = keep_running(due, job, clock=clock, stop=stop)
+    store.close()
+    console.print(f"Stopped. {counts['ran']} ran, {counts['failed']} failed, {counts['missed']} missed.")
+
+
+def orchestrator(
+    port: Annotated[int | None, typer.Option(help="Port; by default NINEFOLD_PORTS__ORCHESTRATOR.")] = None,
+) -> None:
+    """Serve the runs API: POST /v1/runs with a key."""
+    from ninefold.keys import Keys, local_key
+    from ninefold.service import serve
+    from pipelines.api import runs_app
+
+    here = settings()
+    keys_file = here.keys_file or here.home / "keys.json"
+    if here.environment == "local":
+        local_key(here.home, keys_file)
+    store = open_store(here.store_url)
+    app = runs_app(store, here, Keys.from_file(keys_file), WallClock())
+    serve(app, host=here.host, port=port or here.ports.orchestrator, name="orchestrator")

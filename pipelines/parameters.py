@@ -1,0 +1,85 @@
+"""Parameters of the training pipeline: checked in one place, whoever starts a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ninefold.clock import format_instant, parse_instant
+from ninefold.errors import InvalidInput
+from ninefold.features import with_lengths
+from ninefold.usecase import TimeSplit, load_use_case
+
+LONGEST_TRAINING = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingParameters:
+    """What a training run is told.
+
+    Args:
+        use_case: Name or import path.
+        until: Only what was known before this is used; None for everything known.
+        max_training_time: Seconds that the search may take.
+        windows: Window name → length, for windows that shall have another than the declared one.
+        seed: Seed of the search.
+    """
+
+    use_case: str
+    until: datetime | None = None
+    max_training_time: float = 120.0
+    windows: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> TrainingParameters:
+        """Checks and reads parameters.
+
+        Raises:
+            UnknownUseCase: There is no such use case.
+            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
+            ConfigurationError: ``windows`` names none of the use case's.
+        """
+        declared = load_use_case(use_case)
+        unknown = sorted(set(document) - {"until", "max_training_time", "windows", "seed"})
+        if unknown:
+            raise InvalidInput(
+                unknown[0], "is no parameter of training.", remedy="Use until, max_training_time, windows or seed."
+            )
+        until = document.get("until") or None
+        if until is not None and not isinstance(until, str):
+            raise InvalidInput("until", f"{until!r} is not a time.", remedy="Write it as 2013-07-01.")
+        if until is None and isinstance(declared.split, TimeSplit):
+            raise InvalidInput(
+                "until", f"is missing: {declared.name} is split by time.", remedy="Give --until, such as 2013-07-01."
+            )
+        seconds = document.get("max_training_time", 120.0)
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= LONGEST_TRAINING:
+            raise InvalidInput(
+                "max_training_time", f"{seconds!r} is not a time.", remedy=f"Give 1 to {LONGEST_TRAINING:.0f} seconds."
+            )
+        windows = document.get("windows") or {}
+        if not isinstance(windows, Mapping) or not all(isinstance(v, str) for v in windows.values()):
+            raise InvalidInput("windows", f"{windows!r} is no object of lengths.", remedy='Write {"name": "6h"}.')
+        with_lengths(declared.windows, dict(windows))
+        seed = document.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InvalidInput("seed", f"{seed!r} is not a seed.", remedy="Give a whole number, at least 0.")
+        return cls(
+            use_case=use_case,
+            until=parse_instant(until, field="until") if until is not None else None,
+            max_training_time=float(seconds),
+            windows=dict(windows),
+            seed=seed,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        return {
+            "until": format_instant(self.until) if self.until is not None else "",
+            "max_training_time": self.max_training_time,
+            "windows": dict(self.windows),
+            "seed": self.seed,
+        }

@@ -1,0 +1,120 @@
+"""A run as a person sees it: a line a step, alive while it works, and a table at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.run import Step
+
+DOING: Mapping[str, str] = {
+    "look-up": "looking up what is live and what production holds",
+    "extract": "reading history from the sources and production",
+    "split": "dividing into training, validation and test",
+    "featurize": "joining features point in time",
+    "prepare": "sanitising and balancing",
+    "evaluate-baseline": "evaluating the baseline",
+    "build": "searching for the best model",
+    "predict": "predicting the test set",
+    "evaluate": "comparing baseline, incumbent and candidate",
+    "decide": "deciding by the gates",
+    "release": "recording, and releasing when it passed",
+}
+"""Step → what it does, in words."""
+
+
+class StepLines:
+    """Prints a line a step when it ends, and shows the running one with its time.
+
+    Args:
+        console: Where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Any = None
+
+    def __call__(self, step: Step) -> None:
+        """Takes a step's news."""
+        words = DOING.get(step.name, "")
+        if step.state == "running":
+            self._show(f"[bold]{step.name}[/bold] {words} …")
+            return
+        self._hide()
+        mark = {"done": "[green]✓[/green]", "cached": "[cyan]=[/cyan]", "failed": "[red]✗[/red]"}[step.state]
+        took = "cached" if step.state == "cached" else f"{step.seconds:.1f} s"
+        self._console.print(f"  {mark} {step.name:<18} {took:>8}  [dim]{words}[/dim]", highlight=False)
+
+    def _show(self, text: str) -> None:
+        self._hide()
+        if self._console.is_terminal:
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._console.print(f"  … {text}", highlight=False)
+
+    def _hide(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def close(self) -> None:
+        """Ends what still moves on the screen."""
+        self._hide()
+
+
+@contextmanager
+def step_lines(console: Console) -> Iterator[StepLines]:
+    """``StepLines`` that is closed whatever happens."""
+    lines = StepLines(console)
+    try:
+        yield lines
+    finally:
+        lines.close()
+
+
+@contextmanager
+def working(console: Console, words: str) -> Iterator[None]:
+    """Shows that something is going on, and how long it took."""
+    started = time.monotonic()
+    if console.is_terminal:
+        with console.status(f"{words} …"):
+            yield
+    else:
+        console.print(f"  … {words}", highlight=False)
+        yield
+    console.print(f"  [green]✓[/green] {words} [dim]({time.monotonic() - started:.1f} s)[/dim]", highlight=False)
+
+
+def result_table(result: Mapping[str, Any]) -> Table:
+    """Baseline, incumbent and candidate side by side, as a run's last step recorded them."""
+    table = Table(title=f"{result['use_case']}: {result['metric']} on the test set", title_justify="left")
+    table.add_column("")
+    for column in ("rows", result["metric"], "difference from the baseline", "interval over blocks"):
+        table.add_column(column, justify="right")
+    for row in result["rows"]:
+        difference = "" if row["difference"] is None else f"{row['difference']:+.3f}"
+        interval = "" if row["low"] is None else f"{row['low']:+.3f} … {row['high']:+.3f}"
+        table.add_row(row["name"], f"{row['count']:,}", f"{row['value']:.3f}", difference, interval)
+    return table
+
+
+def print_result(console: Console, result: Mapping[str, Any]) -> None:
+    """The table, the decision with its reasons, and where to look further."""
+    console.print()
+    console.print(result_table(result))
+    colour = {"release": "green", "hold": "yellow", "reject": "red"}[result["action"]]
+    console.print(f"Decision: [{colour}]{result['action']}[/{colour}]", highlight=False)
+    for reason in result["reasons"]:
+        mark = {"passed": "[green]✓[/green]", "failed": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}[
+            reason["state"]
+        ]
+        console.print(f"  {mark} {reason['words']}", highlight=False)
+    if result["version"] is not None:
+        console.print(f"Version {result['version']} of {result['use_case']} is live.", highlight=False)
+    console.print(f"Report: {result['report']}", highlight=False, soft_wrap=True)

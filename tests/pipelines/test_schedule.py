@@ -1,0 +1,67 @@
+"""A schedule is six-field cron in UTC, seconds first; runs never overlap, and what is missed is counted."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ninefold.clock import EventClock
+from ninefold.errors import InvalidInput, StepFailed
+from pipelines.schedule import Schedule, keep_running
+
+START = datetime(2013, 7, 1, 12, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "due"),
+    [
+        ("0 0 3 * * 1", datetime(2013, 7, 8, 3, tzinfo=UTC)),
+        ("15 * * * * *", datetime(2013, 7, 1, 12, 1, 15, tzinfo=UTC)),
+        ("0 30 6 1 * *", datetime(2013, 8, 1, 6, 30, tzinfo=UTC)),
+    ],
+)
+def test_the_first_field_is_the_second(expression: str, due: datetime) -> None:
+    assert Schedule(expression).after(START) == due
+
+
+@pytest.mark.parametrize("expression", ["", "0 3 * * 1", "0 0 25 * * *", "a b c d e f", "0 0 3 * * 1 2013"])
+def test_anything_else_is_refused_with_an_example(expression: str) -> None:
+    with pytest.raises(InvalidInput, match="03:00 UTC"):
+        Schedule(expression)
+
+
+def _simulate(seconds_a_job: float, jobs: int, fail_on: int | None = None) -> tuple[list[datetime], dict[str, int]]:
+    clock, stop, ran = EventClock(START), threading.Event(), []
+
+    def job(due: datetime) -> None:
+        ran.append(due)
+        clock.advance(clock.now() + timedelta(seconds=seconds_a_job))
+        if len(ran) >= jobs:
+            stop.set()
+        if len(ran) == fail_on:
+            raise StepFailed("build broke")
+
+    def wait(seconds: float) -> bool:
+        clock.advance(clock.now() + timedelta(seconds=seconds))
+        return stop.is_set()
+
+    counts = keep_running(Schedule("0 * * * * *"), job, clock=clock, stop=stop, wait=wait)
+    return ran, counts
+
+
+def test_a_job_runs_at_each_due_instant() -> None:
+    ran, counts = _simulate(seconds_a_job=5, jobs=3)
+    assert ran == [datetime(2013, 7, 1, 12, minute, tzinfo=UTC) for minute in (1, 2, 3)]
+    assert counts == {"ran": 3, "failed": 0, "missed": 0}
+
+
+def test_runs_never_overlap_and_the_missed_ones_are_counted() -> None:
+    ran, counts = _simulate(seconds_a_job=150, jobs=2)
+    assert ran == [datetime(2013, 7, 1, 12, minute, tzinfo=UTC) for minute in (1, 4)]
+    assert counts["missed"] == 4
+
+
+def test_a_failed_run_is_counted_and_the_schedule_goes_on() -> None:
+    ran, counts = _simulate(seconds_a_job=5, jobs=3, fail_on=1)
+    assert len(ran) == 3
+    assert counts == {"ran": 2, "failed": 1, "missed": 0}
