@@ -1,0 +1,95 @@
+"""From one featurized data set to three that can be learned from: split, sanitised, and the training part enriched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from components.preparer.balance import augment, oversample
+from components.preparer.sanitise import sanitise
+from components.preparer.split import PARTS, Parts, split
+from ninefold.dataset import read_dataset, write_dataset
+from ninefold.errors import ConfigurationError, DataError
+from ninefold.usecase import UseCase
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Three data sets, ready.
+
+    Args:
+        training: Sanitised, with rows added by the use case's choice.
+        validation: Sanitised; nothing added.
+        test: Likewise.
+        notes: ``split`` and each part: rows, ``dropped`` and ``nulled`` by reason, ``augmented``, ``oversampled``.
+    """
+
+    training: pl.DataFrame
+    validation: pl.DataFrame
+    test: pl.DataFrame
+    notes: Mapping[str, Any]
+
+
+def prepare(parts: Parts, use_case: UseCase) -> Prepared:
+    """Sanitises all parts; adds rows to the training part alone.
+
+    Raises:
+        DataError: A part has no row left: the message says what was dropped and why.
+        ConfigurationError: Oversampling was declared for a regression.
+    """
+    import polars as pl
+
+    if use_case.oversample is not None and use_case.problem != "binary":
+        raise ConfigurationError(f"{use_case.name}: oversample is for two classes, and this is a {use_case.problem}.")
+    notes: dict[str, Any] = {"split": dict(parts.notes)}
+    frames: dict[str, pl.DataFrame] = {}
+    for name in PARTS:
+        clean = sanitise(getattr(parts, name), use_case)
+        frames[name] = clean.frame
+        notes[name] = {"rows": len(clean.frame), "dropped": dict(clean.dropped), "nulled": dict(clean.nulled)}
+        if clean.frame.is_empty():
+            raise DataError(
+                f"The {name} part of {use_case.name} has no rows. Split: {notes['split']}; dropped: {notes[name]['dropped']}.",
+                remedy="Choose another end (--until) or another split.",
+            )
+    training = frames["training"]
+    if use_case.augment is not None:
+        held_out = pl.concat([parts.validation["key"], parts.test["key"]]).drop_nulls().to_list()
+        # Rows that are made from one row may share its key.
+        added = sanitise(augment(training, use_case.augment, held_out=held_out), use_case, keys_may_repeat=True)
+        notes["training"]["augmented"] = len(added.frame)
+        notes["training"]["augmented_dropped"] = dict(added.dropped)
+        training = pl.concat([training, added.frame])
+    if use_case.oversample is not None:
+        before = len(training)
+        training = oversample(training, use_case.oversample)
+        notes["training"]["oversampled"] = len(training) - before
+    return Prepared(training=training, validation=frames["validation"], test=frames["test"], notes=notes)
+
+
+def prepare_dataset(uri: str, use_case: UseCase, until: datetime | None, outputs: Mapping[str, str]) -> dict[str, Any]:
+    """Reads a featurized data set, divides and prepares it, and writes the three parts.
+
+    Args:
+        uri: The data set.
+        use_case: Declares split, fields and sampling.
+        until: Rows decided at or after it are left out; None where there is no time.
+        outputs: ``training``, ``validation`` and ``test`` → where to write each.
+
+    Returns:
+        The notes, which each part's card bears, too.
+
+    Raises:
+        DataError: The data set breaks its contract, or a part has no row.
+    """
+    frame, card = read_dataset(uri)
+    prepared = prepare(split(frame, use_case, until), use_case)
+    for name in PARTS:
+        noted = replace(card.with_notes(**prepared.notes), part=name)
+        write_dataset(outputs[name], getattr(prepared, name), noted)
+    return dict(prepared.notes)
