@@ -1,0 +1,149 @@
+"""Tables of the production database, the same on SQLite and PostgreSQL.
+
+Instants are whole microseconds since 1970 in UTC, in columns that end in ``_us``: exact, ordered and equal on both
+databases (``to_timestamp(known_at_us / 1e6)`` shows one in PostgreSQL). Identities compare byte by byte on both, so
+that "the newest" never depends on a locale.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+
+SCHEMA = "0001"
+"""Revision of the newest migration. Revisions are four digits, so that their order is their age."""
+
+_IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+# SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
+_COUNTER = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("prediction_id", _IDENTITY, primary_key=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("request_id", Text),
+    Column("key", _IDENTITY, nullable=False),
+    Column("decided_at_us", BigInteger, nullable=False),
+    Column("received_at_us", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("cohort", Text, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("features", JSON, nullable=False),
+    Column("value", Float(53), nullable=False),
+    Column("fallback", Text),
+    Column("flags", JSON, nullable=False),
+    Column("latency_ms", Float(53), nullable=False),
+    Index("predictions_by_time", "use_case", "decided_at_us"),
+    Index("predictions_by_key", "use_case", "key", "decided_at_us"),
+)
+
+truths = Table(
+    "truths",
+    metadata,
+    Column("truth_id", _IDENTITY, primary_key=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("key", _IDENTITY, nullable=False),
+    Column("value", Float(53), nullable=False),
+    Column("known_at_us", BigInteger, nullable=False),
+    Column("received_at_us", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("annotator", Text),
+    Column("note", Text),
+    Index("truths_by_key", "use_case", "key", "known_at_us", "received_at_us", "truth_id"),
+    Index("truths_by_time", "use_case", "known_at_us"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    # Grows in the order in which transactions commit, so whoever tails it misses nothing (writing.py).
+    Column("cursor", _COUNTER, primary_key=True, autoincrement=True),
+    Column("event_id", _IDENTITY, nullable=False, unique=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("stream", _IDENTITY, nullable=False),
+    Column("happened_at_us", BigInteger, nullable=False),
+    Column("known_at_us", BigInteger, nullable=False),
+    Column("received_at_us", BigInteger, nullable=False),
+    Column("values", JSON, nullable=False),
+    Index("events_by_cursor", "use_case", "cursor"),
+    Index("events_by_stream", "use_case", "stream", "cursor"),
+    Index("events_by_time", "use_case", "stream", "known_at_us"),
+    # Without it SQLite gives the number of a deleted newest row to the next one, behind the back of who tails.
+    sqlite_autoincrement=True,
+)
+
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("conflict_id", _IDENTITY, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("record_id", _IDENTITY, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("seen_at_us", BigInteger, nullable=False),
+    Index("conflicts_by_record", "kind", "record_id"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", _IDENTITY, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("lengths", JSON, nullable=False),
+    PrimaryKeyConstraint("use_case", "version"),
+    Index("models_by_digest", "use_case", "digest", unique=True),
+    Index(
+        "models_one_live", "use_case", unique=True,
+        sqlite_where=text("state = 'live'"), postgresql_where=text("state = 'live'"),
+    ),
+)  # fmt: skip
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("name", _IDENTITY, nullable=False),
+    Column("cohort", _IDENTITY, nullable=False),
+    Column("slice", _IDENTITY, nullable=False),
+    Column("window", _IDENTITY, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("value", Float(53)),
+    PrimaryKeyConstraint("use_case", "name", "at_us", "version", "window", "cohort", "slice"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", _IDENTITY, primary_key=True),
+    Column("pipeline", _IDENTITY, nullable=False),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("ended_at_us", BigInteger),
+    Column("step", Text),
+    Column("error", Text),
+    Index("runs_by_time", "use_case", "started_at_us"),
+    Index("runs_by_state", "state", "started_at_us"),
+)

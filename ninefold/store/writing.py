@@ -1,0 +1,141 @@
+"""Idempotent bulk writes: a record is kept once, as it was first, and whatever contradicts it is kept aside.
+
+Order of events. A reader tails events by a growing number (``cursor``). Numbers are given when a row is written and
+show when its transaction commits, so with two writers a low number could show after a reader went past it. SQLite has
+one writer at a time. On PostgreSQL, writers of events take an advisory lock first, which PostgreSQL releases after the
+commit is visible: so numbers show in their order. (The other way, reading only below ``pg_snapshot_xmin``, lets any
+long transaction in the cluster hold up every stream.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from ninefold.records import derived_id
+from ninefold.store.database import Database
+from ninefold.store.rows import EVENTS, Kind, Record, to_micros
+from ninefold.store.tables import conflicts
+
+log = structlog.get_logger()
+
+CHUNK = 5_000
+"""Rows a transaction: long enough to be fast, short enough that nobody waits long for the lock."""
+
+EVENTS_LOCK = 0x9F01D_0002
+"""Number of PostgreSQL's advisory lock under which events get their cursor."""
+
+_EXACT = 2.0**53
+_T = TypeVar("_T")
+
+
+class Written(int):
+    """How many records were new; with it, those that contradict what is kept.
+
+    Attributes:
+        repeated: How many were there already, contradicting ones included.
+        conflicts: Ids that came with another content than the one that is kept.
+    """
+
+    repeated: int
+    conflicts: tuple[str, ...]
+
+    def __new__(cls, new: int, *, repeated: int = 0, conflicts: Sequence[str] = ()) -> Written:
+        """Counts."""
+        written = super().__new__(cls, new)
+        written.repeated = repeated
+        written.conflicts = tuple(conflicts)
+        return written
+
+
+def write(database: Database, kind: Kind[Record], records: Iterable[Record]) -> Written:
+    """Writes what is not there yet; chunk by chunk, each one a transaction, so that a failed call can be sent again.
+
+    Raises:
+        StoreError: The database refuses; chunks before the one that failed are kept.
+        DataError: A record can't be kept; likewise.
+    """
+    new, total = 0, 0
+    contradicting: list[str] = []
+    alone = EVENTS_LOCK if kind.table is EVENTS.table else None
+    for chunk in _chunks(records):
+        rows = [kind.encode(record) for record in chunk]
+        if alone is None:
+            # Two writers that take the same ids in different orders would wait for each other for ever.
+            rows.sort(key=itemgetter(kind.identity))
+        with database.writing(alone=alone) as connection:
+            inserted = insert_new(connection, kind.table, rows)
+            if inserted < len(rows):
+                contradicting += _keep_aside(connection, kind, rows, to_micros(database.clock.now()))
+        new += inserted
+        total += len(rows)
+    if contradicting:
+        log.warning("records contradict what is kept", kind=kind.name, count=len(contradicting), ids=contradicting[:5])
+    return Written(new, repeated=total - new, conflicts=contradicting)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:
+    """Inserts the rows whose identity is not there yet; how many those were."""
+    if not rows:
+        return 0
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return connection.execute(statement, rows).rowcount
+
+
+def _chunks(records: Iterable[_T]) -> Iterator[list[_T]]:
+    iterator = iter(records)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
+
+
+def _keep_aside(connection: Connection, kind: Kind[Record], rows: list[dict[str, Any]], seen_at_us: int) -> list[str]:
+    """Keeps the rows that contradict the table; their ids."""
+    names = [c.name for c in kind.table.columns if c.name in rows[0] and c.name not in kind.stamped]
+    identity = kind.table.c[kind.identity]
+    kept = {
+        row[kind.identity]: _canonical(row, names)
+        for row in connection.execute(
+            sa.select(*(kind.table.c[name] for name in names)).where(identity.in_([r[kind.identity] for r in rows]))
+        ).mappings()
+    }
+    aside = []
+    for row in rows:
+        content = _canonical(row, names)
+        if content != kept[row[kind.identity]]:
+            aside.append(
+                {
+                    "conflict_id": derived_id(kind.name, content.decode()),
+                    "kind": kind.name,
+                    "use_case": row["use_case"],
+                    "record_id": row[kind.identity],
+                    "content": row,
+                    "seen_at_us": seen_at_us,
+                }
+            )
+    insert_new(connection, conflicts, aside)
+    return [row["record_id"] for row in aside]
+
+
+def _canonical(row: Any, names: list[str]) -> bytes:
+    """A row's content as bytes that are equal when the content is: 1 and 1.0 are one number."""
+    return orjson.dumps([_plain(row[name]) for name in names], option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
