@@ -57,9 +57,10 @@ def parse_instant(text: str, *, field: str = "time") -> datetime:
     """
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    # The last hours of the year 9999 in the west are in no year of UTC.
+    except (ValueError, OverflowError) as error:
         raise InvalidInput(field, f"{text!r} is not a time.", remedy="Write it as 2013-07-01T12:30:00Z.") from error
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def format_instant(instant: datetime) -> str:

@@ -42,7 +42,7 @@ def error_response(error: NinefoldError) -> JSON:
     body: dict[str, Any] = {"error": str(error)}
     if isinstance(error, InvalidInput):
         body["field"] = error.field
-    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else None
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(error.http_status)
     return JSON(body, status_code=error.http_status, headers=headers)
 
 

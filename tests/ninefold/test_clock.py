@@ -35,3 +35,8 @@ def test_the_event_clock_never_goes_back() -> None:
 
 def test_the_wall_clock_is_aware() -> None:
     assert WallClock().now().tzinfo is UTC
+
+
+def test_an_instant_that_utc_has_no_year_for_is_named() -> None:
+    with pytest.raises(InvalidInput, match="known_at: .*is not a time"):
+        parse_instant("9999-12-31T23:59:59-10:00", field="known_at")
