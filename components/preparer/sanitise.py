@@ -36,8 +36,8 @@ def sanitise(frame: pl.DataFrame, use_case: UseCase, *, keys_may_repeat: bool = 
     """Drops rows without a truth, with values that the use case declares impossible, or with a key that repeats.
 
     Requests with impossible values are answered by the fallback in production, so the model neither learns from them
-    nor is judged by them. Of a repeated key the newest request stays, as in production, where the last prediction before
-    the truth counts. Done twice, it changes nothing; nor does the order of the rows change what stays.
+    nor is judged by them. Of a repeated key the newest request stays, as in production, where the last prediction
+    before the truth counts. Done twice, it changes nothing; nor does the order of the rows change what stays.
 
     Args:
         frame: Columns of ``ninefold.dataset``.
