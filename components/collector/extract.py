@@ -144,12 +144,15 @@ def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, store: Stor
     source = truths.select(
         *(pl.col(f.name).cast(_dtype(f)) for f in fields), pl.col("truth").cast(pl.Float64), pl.col(KNOWN_AT)
     )
-    rows = []
-    for prediction, truth in store.joined(use_case.name):
-        if truth is not None:
-            rows.append(
-                {**{n: prediction.request[n] for n in use_case.key}, "truth": truth.value, KNOWN_AT: truth.known_at}
-            )
+    rows = [
+        {
+            **{name: joined.prediction.request[name] for name in use_case.key},
+            "truth": joined.truth.value,
+            KNOWN_AT: joined.truth.known_at,
+        }
+        for joined in store.joined(use_case.name)
+        if joined.truth is not None
+    ]
     known = Field(name=KNOWN_AT, kind="time")
     produced = frame_of([*fields, Field(name="truth", kind="number"), known], rows)
     return pl.concat([source, produced.select(source.columns)]).unique(maintain_order=True)
@@ -179,16 +182,13 @@ def _with_production_events(use_case: UseCase, stream: str, events: pl.DataFrame
 
 
 def publish(snapshot: Path, data: Path) -> None:
-    """Makes a snapshot the one that materialization and replay read: ``data`` becomes a link to it, in one step."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    link = data.with_name(f".{data.name}.new")
-    link.unlink(missing_ok=True)
-    link.symlink_to(snapshot.absolute(), target_is_directory=True)
-    if data.exists() and not data.is_symlink():
-        raise DataError(
-            f"{data} is a folder, not a link to a snapshot.", remedy=f"Move it away, then run again: {data}"
-        )
-    link.replace(data)
+    """Makes a snapshot the one that materialization and replay read: each of its files replaces the one in ``data``."""
+    for source in sorted(path for path in snapshot.rglob("*") if path.is_file()):
+        target = data / source.relative_to(snapshot)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.publishing")
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
 
 
 def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame:

@@ -1,0 +1,32 @@
+"""The model builder's step: a thin shell for Kubeflow Pipelines."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def build(
+    max_training_time: float,
+    seed: int,
+    code_digest: str,
+    training: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    package: dsl.Output[dsl.Model],
+    leaderboard: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Searches for the best model, packages it, and returns the package's digest."""
+    from components.model_builder.steps import build_package
+
+    digest, values = build_package(
+        training.path,
+        validation.path,
+        max_training_time=max_training_time,
+        seed=seed,
+        folder=package.path,
+        leaderboard=leaderboard.path,
+    )
+    for name, value in values.items():
+        metrics.log_metric(name, value)
+    return digest
