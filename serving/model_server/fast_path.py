@@ -31,6 +31,7 @@ log = structlog.get_logger()
 _OPEN = re.compile(r"/|/metrics|/healthz|/readyz|/v2/health/(live|ready)|/v1/models/[^/:]+|/v2/models/[^/]+/ready")
 """What probes and Prometheus GET without a key; everything else needs one."""
 
+_CLOUD_EVENT = frozenset({b"ce-specversion", b"content-type"})
 _ECHOED = frozenset({b"x-request-id", b"traceparent"})
 _JSON = (b"content-type", b"application/json")
 _DISCARD_FACTOR = 16
@@ -131,7 +132,7 @@ class FastPath:
 
 def _is_cloud_event(headers: Headers) -> bool:
     for name, value in headers:
-        if name == b"ce-specversion" or (name == b"content-type" and value.startswith(b"application/cloudevents")):
+        if name in _CLOUD_EVENT and (name == b"ce-specversion" or value.startswith(b"application/cloudevents")):
             return True
     return False
 

@@ -71,6 +71,14 @@ class PackagedModel(Model):
         """The output as v2 metadata."""
         return tensors.output_types()
 
+    async def explain(self, payload: Any, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Explains nothing: that needs the request's features, which the front end has.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("A model server does not explain; ask the front end's :explain.")
+
     async def predict(self, payload: Any, headers: dict[str, str] | None = None) -> dict[str, Any] | InferResponse:
         """Answers KServe's own path: v2 tensors, and v1 documents that came as CloudEvents.
 

@@ -6,13 +6,14 @@ import gc
 import logging
 import signal
 import socket
+import warnings
 from collections.abc import Awaitable, Callable
 
 import kserve.errors
 import structlog
 import uvicorn
 import uvloop
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import FastAPIDeprecationWarning, RequestValidationError
 from kserve import ModelServer
 from kserve.constants.constants import FASTAPI_APP_IMPORT_STRING
 from kserve.protocol.dataplane import DataPlane
@@ -28,6 +29,7 @@ from serving.model_server.grpc_server import grpc_server
 from serving.model_server.metrics import Counters
 from serving.model_server.model import PackagedModel
 from serving.model_server.repository import PackageRepository, ReloadingExtension
+from serving.one_write import OneWriteProtocol
 
 DRAIN_SECONDS = 20
 """How long open requests are waited for after SIGTERM."""
@@ -105,7 +107,7 @@ class PackageServer(ModelServer):
         server = uvicorn.Server(
             uvicorn.Config(
                 self.application(),
-                http="httptools",
+                http=OneWriteProtocol,
                 ws="none",
                 lifespan="off",
                 access_log=False,
@@ -116,6 +118,8 @@ class PackageServer(ModelServer):
                 timeout_keep_alive=self.timeout_keep_alive,
             )
         )
+        # KServe's routes use a response class that FastAPI announces the end of; nothing here can change that.
+        warnings.filterwarnings("ignore", category=FastAPIDeprecationWarning)
         # uvicorn raises the signal again when it has drained; without a handler that would end the process before gRPC.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -154,6 +158,7 @@ _QUIET: dict[type[Exception], int] = {
     kserve.errors.ModelNotReady: 503,
     kserve.errors.ServerNotReady: 503,
     kserve.errors.InferenceError: 500,
+    NotImplementedError: 501,
     RequestValidationError: 400,
 }
 """Errors that are a request's own matter: answered with their code, without the traceback that KServe logs for each."""
