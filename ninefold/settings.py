@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -51,6 +51,9 @@ class Serving(_Group):
     """Bounds of the online services."""
 
     model_timeout_seconds: float = Field(0.5, gt=0, description="Past this the baseline answers.")
+    model_key: SecretStr | None = Field(
+        None, description="Key that the front end sends to model servers; locally the machine's own key."
+    )
     max_body_bytes: int = Field(10 * 2**20, gt=0)
     max_instances: int = Field(10_000, gt=0)
     stale_after_seconds: float = Field(
