@@ -5,16 +5,27 @@ kept outside of the package, vouches for all of it.
 """
 
 from ninefold.package.files import MANIFEST, MODEL, read_package, verify_package, write_package
-from ninefold.package.predictors import BaselinePredictor, OnnxPredictor, Predictor, load_predictor
+from ninefold.package.predictors import (
+    OUTPUT,
+    TENSORS,
+    BaselinePredictor,
+    OnnxPredictor,
+    Predictor,
+    load_predictor,
+    tensors,
+)
 
 __all__ = [
     "MANIFEST",
     "MODEL",
+    "OUTPUT",
+    "TENSORS",
     "BaselinePredictor",
     "OnnxPredictor",
     "Predictor",
     "load_predictor",
     "read_package",
+    "tensors",
     "verify_package",
     "write_package",
 ]

@@ -232,8 +232,10 @@ def tensors(inputs: Sequence[Input], columns: Columns) -> dict[str, Array]:
         if not of_kind:
             continue
         feeds[name] = np.empty((len(of_kind[0]), len(of_kind)), dtype=np.float32 if kind == "number" else object)
-        for place, column in enumerate(of_kind):
-            feeds[name][:, place] = column if kind == "number" else ["" if value is None else value for value in column]
+        # A number beyond float32 is infinite there, and meant to be: it lies on the same side of every threshold.
+        with np.errstate(over="ignore"):
+            for place, column in enumerate(of_kind):
+                feeds[name][:, place] = column if kind == "number" else ["" if v is None else v for v in column]
     return feeds
 
 

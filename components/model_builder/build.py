@@ -1,0 +1,213 @@
+"""From a training set, a validation set, a metric and a maximum training time to the best model, packaged."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from time import monotonic
+from typing import Any
+
+from components.model_builder.families import families
+from components.model_builder.onnx_export import to_onnx
+from components.model_builder.parity import check_parity
+from components.model_builder.search import RESERVE, Budget, Row, search
+from components.model_builder.statistics import training_statistics
+from components.model_builder.table import Table, Task, read_tables
+from ninefold.dataset import DatasetCard
+from ninefold.errors import UsageError
+from ninefold.metrics import compute
+from ninefold.package import MODEL, write_package
+from ninefold.signature import PackageManifest
+from ninefold.usecase import load_use_case
+
+SHORTEST = 1.0
+"""Seconds; with less no family fits anything."""
+
+_LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "polars", "scipy", "ninefold")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a build stands.
+
+    Args:
+        stage: ``reading``, ``searching``, ``packaging``, ``done``.
+        elapsed: Seconds since it began.
+        budget: Maximum training time in seconds.
+        row: The trial that just ended; None at the start of a stage.
+    """
+
+    stage: str
+    elapsed: float
+    budget: float
+    row: Row | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a build ends with.
+
+    Args:
+        digest: The package's digest.
+        uri: Where the package lies.
+        metric: Name of the metric of the leaderboard.
+        direction: Whether lower or higher is better.
+        leaderboard: Every trial and the baseline, best first; pruned ones last.
+        chosen: The row that was packaged.
+        baseline_metric: The baseline's value.
+        beats_baseline: Whether the chosen model is better than the baseline; else the package is the baseline.
+        parity_error: Greatest difference between graph and trained model; None for the baseline.
+        seconds: What everything took.
+    """
+
+    digest: str
+    uri: str
+    metric: str
+    direction: str
+    leaderboard: tuple[Row, ...]
+    chosen: Row
+    baseline_metric: float
+    beats_baseline: bool
+    parity_error: float | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+
+def build(
+    train_uri: str,
+    validation_uri: str,
+    *,
+    metric: str | None = None,
+    max_training_time: float,
+    models_url: str,
+    seed: int = 0,
+    threads: int = 2,
+    trials: int | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> BuildResult:
+    """Searches for the best model and packages it; the baseline competes and may win.
+
+    Args:
+        train_uri: Training set, as ``ninefold.dataset`` writes it.
+        validation_uri: Validation set of the same run.
+        metric: Name of the metric; None takes the data set's own.
+        max_training_time: Seconds for everything: reading, search, export, parity check and writing.
+        models_url: Where packages lie.
+        seed: Of every random choice.
+        threads: Of training.
+        trials: Ends the search after so many trials; the same number gives the same package, when time suffices.
+        progress: Called at each stage and after each trial.
+
+    Raises:
+        UsageError: The time is too short, or ended before the first model.
+        DataError: A set can't be read, or the two do not belong together.
+        ParityError: The exported graph does not answer what the trained model answers. Nothing is packaged then, also
+            not the next best model: an export that is wrong once is a fault to be mended, not to be stepped around.
+    """
+    started = monotonic()
+    # NaN fails the comparison, too.
+    if not max_training_time >= SHORTEST:
+        raise UsageError(
+            f"A maximum training time of {max_training_time:g} s is too short.", remedy="Give at least 1 s."
+        )
+    budget = Budget(max_training_time, started=started, reserve=RESERVE)
+
+    def tell(stage: str, row: Row | None = None) -> None:
+        progress(Progress(stage=stage, elapsed=budget.elapsed, budget=max_training_time, row=row))
+
+    tell("reading")
+    task, card, train, validation = read_tables(train_uri, validation_uri, metric)
+    baseline = Row(
+        family="baseline", params={}, seconds=0.0,
+        value=compute(task.metric.name, validation.truth, validation.baseline, validation.weight),
+    )  # fmt: skip
+    tell("searching", baseline)
+    found = search(
+        task, families(task, train, validation, seed=seed, threads=threads), validation, budget,
+        seed=seed, trials=trials, on_trial=lambda row: tell("searching", row),
+    )  # fmt: skip
+    if found is None:
+        raise UsageError(
+            f"{max_training_time:g} s were over before the first model was trained.", remedy="Give more time."
+        )
+    tell("packaging")
+    rows = _ranked(task, (baseline, *found.rows))
+    values = (found.best.value, baseline.value)
+    beats = values[0] is not None and values[1] is not None and task.metric.better(values[0], values[1])
+    manifest = _manifest(task, card, train, validation, seed, found.best if beats else baseline, baseline)
+    files: dict[str, bytes] = {}
+    error: float | None = None
+    if beats:
+        files[MODEL] = to_onnx(task, found.fitted)
+        parity = check_parity(task, found.fitted, manifest, files[MODEL], validation)
+        error = parity.error
+        manifest = replace(manifest, training={**manifest.training, "parity": asdict(parity)})
+    else:
+        manifest = _as_baseline(manifest)
+    digest, uri = write_package(models_url, manifest, files)
+    tell("done")
+    return BuildResult(
+        digest=digest, uri=uri, metric=task.metric.name, direction=task.metric.direction, leaderboard=rows,
+        chosen=found.best if beats else baseline, baseline_metric=baseline.value or 0.0, beats_baseline=beats,
+        parity_error=error, seconds=budget.elapsed,
+    )  # fmt: skip
+
+
+def package_baseline(train_uri: str, validation_uri: str, *, models_url: str) -> tuple[str, str]:
+    """Packages the baseline alone, version 0 of a use case, and returns digest and URI.
+
+    Raises:
+        DataError: A set can't be read, or the two do not belong together.
+    """
+    task, card, train, validation = read_tables(train_uri, validation_uri, None)
+    row = Row(
+        family="baseline", params={}, seconds=0.0,
+        value=compute(task.metric.name, validation.truth, validation.baseline, validation.weight),
+    )  # fmt: skip
+    return write_package(models_url, _as_baseline(_manifest(task, card, train, validation, 0, row, row)), {})
+
+
+def _ranked(task: Task, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    sign = 1.0 if task.metric.direction == "minimize" else -1.0
+    return tuple(sorted(rows, key=lambda row: (row.value is None, sign * (row.value or 0.0))))
+
+
+def _as_baseline(manifest: PackageManifest) -> PackageManifest:
+    use_case = load_use_case(manifest.signature.use_case)
+    return replace(
+        manifest, format="baseline", baseline={"path": use_case.baseline_path, "digest": use_case.baseline_digest}
+    )
+
+
+def _manifest(
+    task: Task, card: DatasetCard, train: Table, validation: Table, seed: int, chosen: Row, baseline: Row
+) -> PackageManifest:
+    # Wall time stands nowhere in it: the same model is the same package.
+    training: Mapping[str, Any] = {
+        "family": chosen.family,
+        "params": dict(chosen.params),
+        "seed": seed,
+        "rows": {"training": len(train), "validation": len(validation)},
+        "left_out": {"training": dict(train.left_out), "validation": dict(validation.left_out)},
+        "lengths": {view.window[0]: view.window[1] for view in card.signature.views if view.window},
+        "metric": {
+            "name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit,
+            "validation": chosen.value, "baseline": baseline.value,
+        },
+        "offset": task.offset,
+    }  # fmt: skip
+    return PackageManifest(
+        format="onnx",
+        signature=task.signature,
+        statistics=training_statistics(task, train),
+        environment={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+        training=training,
+    )

@@ -1,0 +1,168 @@
+"""Gradient-boosted trees by LightGBM, with native categoricals, the objective mapped from the metric.
+
+Category → code 1, 2, … by falling count in the training set; null is a category of its own when training has nulls;
+what training never saw is missing, and takes the side of a split that holds no listed category.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.model_builder.families import Control, HopelessTrial
+from components.model_builder.families.trees import draw_trees
+from components.model_builder.table import Array, Objective, Table, Task
+
+if TYPE_CHECKING:
+    import lightgbm
+    import optuna
+
+    from components.model_builder.onnx_export import Graph
+
+MAX_ROUNDS = 4_000
+PATIENCE = 50
+"""Rounds without a better validation value after which a fit ends."""
+_PRUNE_EVERY = 25
+
+_OBJECTIVES: dict[Objective, str] = {"absolute": "regression_l1", "squared": "regression", "logistic": "binary"}
+_WATCHED = {"auc": "auc", "mae": "l1", "median_ae": "l1", "accuracy": "binary_error"}
+"""Metric → LightGBM's name of it, to stop early by; other metrics stop by their objective's loss."""
+_LOSSES: dict[Objective, str] = {"absolute": "l1", "squared": "l2", "logistic": "binary_logloss"}
+
+
+def vocabularies(categories: Array) -> list[dict[str, float]]:
+    """For each category column, category → code, from 1 on, most frequent first."""
+    found = []
+    for place in range(categories.shape[1]):
+        values, counts = np.unique(categories[:, place].astype(str), return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        found.append({str(value): float(code) for code, value in enumerate(values[order], start=1)})
+    return found
+
+
+def encoded(table: Table, codes: list[dict[str, float]]) -> Array:
+    """float64 [rows, numbers + categories], what LightGBM sees; an unseen category is NaN."""
+    columns = [table.numbers.astype(np.float64)]
+    for place, known in enumerate(codes):
+        columns.append(np.array([known.get(value, math.nan) for value in table.categories[:, place]])[:, None])
+    return np.hstack(columns)
+
+
+class BoostedTrees:
+    """A trained booster with its category codes."""
+
+    def __init__(self, task: Task, booster: lightgbm.Booster, codes: list[dict[str, float]], threads: int) -> None:
+        self._task = task
+        self._booster = booster
+        self._codes = codes
+        self._threads = threads
+        self.rounds: int = booster.best_iteration
+
+    def predict(self, table: Table) -> Array:
+        """See ``Fitted.predict``."""
+        return np.asarray(
+            self._booster.predict(encoded(table, self._codes), num_iteration=self.rounds, num_threads=self._threads)
+        )
+
+    def draw(self, graph: Graph) -> str:
+        """See ``Fitted.draw``."""
+        parts = ["numbers"] if self._task.names("number") else []
+        if self._codes:
+            parts.append(graph.coded(self._codes, default=math.nan))
+        matrix = graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
+        trees = self._booster.dump_model(num_iteration=self.rounds)["tree_info"]
+        raw = graph.op("Reshape", [draw_trees(graph, matrix, trees), graph.constant(np.array([-1]))])
+        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
+
+
+class Boosting:
+    """The family. Bins the training set once, for all trials."""
+
+    name = "boosting"
+
+    def __init__(self, task: Task, train: Table, validation: Table, *, seed: int, threads: int) -> None:
+        import lightgbm as lgb
+
+        self._task = task
+        self._codes = vocabularies(train.categories)
+        self._threads = threads
+        self._rows = len(train)
+        numbers = train.numbers.shape[1]
+        self._fixed: dict[str, Any] = {
+            "objective": _OBJECTIVES[task.objective],
+            "metric": _WATCHED.get(task.metric.name, _LOSSES[task.objective]),
+            "num_threads": threads,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+            # Trials share one binned data set, and differ in the smallest leaf.
+            "feature_pre_filter": False,
+            "bagging_freq": 1,
+        }
+        shared: dict[str, Any] = {
+            "params": self._fixed,
+            "categorical_feature": list(range(numbers, numbers + len(self._codes))),
+        }
+        self._train = lgb.Dataset(encoded(train, self._codes), train.goal, weight=train.weight, **shared)
+        self._validation = lgb.Dataset(
+            encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=self._train, **shared
+        )
+        self._train.construct()
+        self._validation.construct()
+
+    @property
+    def default(self) -> Mapping[str, Any]:
+        """Small trees for few rows, larger ones for many."""
+        leaves = int(np.clip(2 ** round(math.log2(max(self._rows, 1) / 500)), 4, 63))
+        return {
+            "num_leaves": leaves,
+            "learning_rate": 0.1 if self._rows > 20_000 else 0.05,
+            "min_data_in_leaf": int(np.clip(self._rows // 300, 5, 60)),
+            "feature_fraction": 0.7,
+            "bagging_fraction": 0.8,
+            "lambda_l2": 1.0,
+            "cat_smooth": 10.0,
+            "min_data_per_group": int(np.clip(self._rows // 100, 5, 100)),
+        }
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """See ``Family.suggest``."""
+        most = int(np.clip(self._rows // 50, 8, 255))
+        return {
+            "num_leaves": trial.suggest_int("num_leaves", 4, most, log=True),
+            "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True),
+            "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 300, log=True),
+            "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 1.0),
+            "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
+            "lambda_l2": trial.suggest_float("lambda_l2", 1e-2, 100.0, log=True),
+            "cat_smooth": trial.suggest_float("cat_smooth", 1.0, 100.0, log=True),
+            "min_data_per_group": trial.suggest_int("min_data_per_group", 5, 200, log=True),
+        }
+
+    def fit(self, params: Mapping[str, Any], control: Control) -> BoostedTrees:
+        """See ``Family.fit``: ends when the validation value stops getting better, or when time is over."""
+        import lightgbm as lgb
+
+        best, best_round = math.inf, 0
+
+        def watch(env: Any) -> None:
+            nonlocal best, best_round
+            _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
+            loss = -value if higher_is_better else value
+            if loss < best:
+                best, best_round = loss, env.iteration
+            if env.iteration % _PRUNE_EVERY == _PRUNE_EVERY - 1 and control.hopeless(env.iteration, loss):
+                raise HopelessTrial
+            if env.iteration - best_round >= PATIENCE or control.out_of_time():
+                raise lgb.callback.EarlyStopException(best_round, env.evaluation_result_list)
+
+        booster = lgb.train(
+            {**self._fixed, **params}, self._train, MAX_ROUNDS, valid_sets=[self._validation], callbacks=[watch]
+        )
+        if booster.best_iteration <= 0:
+            booster.best_iteration = best_round + 1
+        return BoostedTrees(self._task, booster, self._codes, self._threads)

@@ -1,0 +1,182 @@
+"""Linear models: the metric's own loss over scaled and bent numbers, categories and words, with a ridge penalty.
+
+One minimiser for all losses (L-BFGS, Nocedal 1980): squares, absolute errors rounded off near zero (Huber 1964), and
+the logistic loss. It stops when time is over and keeps what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import optimize  # type: ignore[import-untyped]
+from scipy.special import expit  # type: ignore[import-untyped]
+
+from components.model_builder.families import Control
+from components.model_builder.families.design import Design
+from components.model_builder.table import Array, Objective, Table, Task
+
+if TYPE_CHECKING:
+    import optuna
+
+    from components.model_builder.onnx_export import Graph
+
+MAX_ITERATIONS = 200
+_ROUNDED = 0.02
+"""Absolute errors below this share of the goal's deviation are rounded off, so that the loss has a slope everywhere."""
+
+
+class LinearModel:
+    """Coefficients over a design, in the goal's unit (logits for a binary problem)."""
+
+    def __init__(self, task: Task, design: Design, intercept: float, dense: Array, sparse: Array) -> None:
+        self._task = task
+        self._design = design
+        self._intercept = intercept
+        self._dense = dense
+        self._sparse = sparse
+
+    def predict(self, table: Table) -> Array:
+        """See ``Fitted.predict``."""
+        dense, sparse = self._design.matrices(table)
+        raw = np.asarray(dense @ self._dense + sparse @ self._sparse + self._intercept)
+        return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
+
+    def draw(self, graph: Graph) -> str:
+        """See ``Fitted.draw``."""
+        parts = [*self._draw_numbers(graph), *self._draw_categories(graph), *self._draw_words(graph)]
+        total = graph.constant(np.array([self._intercept], dtype=np.float32))
+        for part in parts:
+            total = graph.op("Add", [part, total])
+        return graph.op("Sigmoid", [total]) if self._task.objective == "logistic" else total
+
+    def _draw_numbers(self, graph: Graph) -> list[str]:
+        numbers = self._design.numbers
+        width, knots = numbers.knots.shape
+        if not width:
+            return []
+
+        def weights(start: int, stop: int) -> str:
+            return graph.constant(self._dense[start:stop].astype(np.float32))
+
+        null = graph.op("IsNaN", ["numbers"])
+        filled = graph.op("Where", [null, graph.constant(numbers.mean), "numbers"])
+        clipped = graph.op(
+            "Min", [graph.op("Max", [filled, graph.constant(numbers.low)]), graph.constant(numbers.high)]
+        )
+        centred = graph.op("Sub", [clipped, graph.constant(numbers.mean)])
+        scaled = graph.op("Div", [centred, graph.constant(numbers.scale)])
+        parts = [graph.op("MatMul", [scaled, weights(0, width)])]
+        bends = width * (1 + knots)
+        if knots:
+            apart = graph.op("Unsqueeze", [scaled, graph.constant(np.array([2]))])
+            bent = graph.op("Relu", [graph.op("Sub", [apart, graph.constant(numbers.knots)])])
+            flat = graph.op("Reshape", [bent, graph.constant(np.array([-1, width * knots]))])
+            parts.append(graph.op("MatMul", [flat, weights(width, bends)]))
+        if len(numbers.flagged):
+            flags = np.zeros(width, dtype=np.float32)
+            flags[numbers.flagged] = self._dense[bends:]
+            parts.append(graph.op("MatMul", [graph.op("Cast", [null], to=1), graph.constant(flags)]))
+        return parts
+
+    def _draw_categories(self, graph: Graph) -> list[str]:
+        if not self._design.categories:
+            return []
+        # One-hot columns times coefficients is a look-up of the coefficient.
+        tables = [{value: self._sparse[i] for value, i in known.items()} for known in self._design.categories]
+        found = graph.coded(tables, default=0.0)
+        return [graph.op("ReduceSum", [found, graph.constant(np.array([1]))], keepdims=0)]
+
+    def _draw_words(self, graph: Graph) -> list[str]:
+        parts, start = [], sum(map(len, self._design.categories))
+        for place, words in enumerate(self._design.words):
+            stop = start + len(words.places)
+            parts.append(words.draw(graph, graph.column("text", place), self._sparse[start:stop]))
+            start = stop
+        return parts
+
+
+class Linear:
+    """The family."""
+
+    name = "linear"
+
+    def __init__(self, task: Task, train: Table) -> None:
+        self._task = task
+        self._train = train
+
+    @property
+    def default(self) -> Mapping[str, Any]:
+        """Two bends a number, a light penalty."""
+        return self._params(alpha=1e-4, knots=2, min_count=2 if self._task.names("text") else 10, pairs=True)
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """See ``Family.suggest``."""
+        return self._params(
+            alpha=trial.suggest_float("alpha", 1e-7, 1e-1, log=True),
+            knots=trial.suggest_int("knots", 0, 6) if self._task.names("number") else 0,
+            min_count=trial.suggest_int("min_count", 1, 50, log=True),
+            pairs=trial.suggest_categorical("pairs", [False, True]) if self._task.names("text") else False,
+        )
+
+    def _params(self, *, alpha: float, knots: int, min_count: int, pairs: bool) -> dict[str, Any]:
+        params: dict[str, Any] = {"alpha": alpha, "min_count": min_count}
+        if self._task.names("number"):
+            params["knots"] = knots
+        if self._task.names("text"):
+            params["pairs"] = pairs
+        return params
+
+    def fit(self, params: Mapping[str, Any], control: Control) -> LinearModel:
+        """See ``Family.fit``."""
+        design = Design.of(
+            self._train, knots=params.get("knots", 0), min_count=params["min_count"], pairs=params.get("pairs", False)
+        )
+        dense, sparse = design.matrices(self._train)
+        goal, weight = self._train.goal, self._train.weight / self._train.weight.sum()
+        objective = self._task.objective
+        centre, scale = _frame(goal, weight, objective)
+        goal = (goal - centre) / scale
+        width, penalty = dense.shape[1], params["alpha"]
+        transposed = sparse.T.tocsr()
+
+        def loss(x: Array) -> tuple[float, Array]:
+            raw = dense @ x[1 : 1 + width] + sparse @ x[1 + width :] + x[0]
+            losses, slopes = _loss(objective, goal, raw)
+            slopes = slopes * weight
+            gradient = np.concatenate([[slopes.sum()], dense.T @ slopes, transposed @ slopes])
+            gradient[1:] += penalty * x[1:]
+            return float(losses @ weight + penalty / 2 * (x[1:] @ x[1:])), gradient
+
+        def after_each(_: Array) -> None:
+            if control.out_of_time():
+                raise StopIteration
+
+        found = optimize.minimize(
+            loss, np.zeros(1 + width + sparse.shape[1]), jac=True, method="L-BFGS-B", callback=after_each,
+            options={"maxiter": MAX_ITERATIONS, "maxcor": 20},
+        ).x  # fmt: skip
+        return LinearModel(
+            self._task, design, centre + scale * found[0], scale * found[1 : 1 + width], scale * found[1 + width :]
+        )
+
+
+def _frame(goal: Array, weight: Array, objective: Objective) -> tuple[float, float]:
+    """The goal's centre and scale, so that one penalty means the same for every unit."""
+    if objective == "logistic":
+        return 0.0, 1.0
+    mean = float(goal @ weight)
+    deviation = float(np.sqrt(((goal - mean) ** 2) @ weight))
+    return (float(np.median(goal)) if objective == "absolute" else mean), deviation or 1.0
+
+
+def _loss(objective: Objective, goal: Array, raw: Array) -> tuple[Array, Array]:
+    """Each row's loss and its slope by ``raw``."""
+    if objective == "logistic":
+        return np.logaddexp(0.0, raw) - goal * raw, expit(raw) - goal
+    error = raw - goal
+    if objective == "squared":
+        return error**2 / 2, error
+    near = np.abs(error) <= _ROUNDED
+    return np.where(near, error**2 / (2 * _ROUNDED), np.abs(error) - _ROUNDED / 2), np.clip(error / _ROUNDED, -1, 1)

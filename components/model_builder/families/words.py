@@ -1,0 +1,126 @@
+r"""Words of a text as numbers: log counts, weighted by rarity, of unit length (Manning et al., 2008, chapter 6).
+
+A word is a run of ASCII letters and digits, in lower case, or of characters beyond Latin-1's signs. That rule is
+written once, as a regular expression that Python and ONNX Runtime read alike: their ideas of ``\w`` and of lower case
+differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse  # type: ignore[import-untyped]
+
+from components.model_builder.table import Array
+
+if TYPE_CHECKING:
+    from components.model_builder.onnx_export import Graph
+
+MAX_WORDS = 30_000
+
+_RANGES = (("0", "9"), ("A", "Z"), ("a", "z"), ("\u00c0", "\u1fff"), ("\u2c00", "\u2fff"), ("\u3040", "\ufeff"))
+_WORD = re.compile("[" + "".join(f"{a}-{b}" for a, b in _RANGES) + "\U00010000-\U0010ffff]+")
+WORD_RE2 = "[" + "".join(f"\\x{{{ord(a):x}}}-\\x{{{ord(b):x}}}" for a, b in _RANGES) + "\\x{10000}-\\x{10ffff}]+"
+"""The same expression as RE2 spells it."""
+
+_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text."""
+    return _WORD.findall(text.translate(_LOWER))
+
+
+def _grams(words: list[str], pairs: bool) -> Iterable[tuple[str, ...]]:
+    yield from ((word,) for word in words)
+    if pairs:
+        yield from pairwise(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordCounts:
+    """The words that a model knows.
+
+    Args:
+        places: Word, or pair of words, → column; single words first.
+        rarity: float64 [columns], 1 + log((1 + texts) / (1 + texts that hold it)).
+        pairs: Whether pairs are among them.
+    """
+
+    places: Mapping[tuple[str, ...], int]
+    rarity: Array
+    pairs: bool
+
+    @classmethod
+    def of(cls, texts: Array, *, min_count: int, pairs: bool) -> WordCounts:
+        """Learns the words that at least ``min_count`` training texts hold, at most the 30,000 most frequent."""
+        counts: Counter[tuple[str, ...]] = Counter()
+        for text in texts:
+            counts.update(set(_grams(words_of(text), pairs)))
+        kept = [gram for gram, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+        kept = [gram for gram in kept[:MAX_WORDS] if counts[gram] >= min_count]
+        kept.sort(key=lambda gram: (len(gram), gram))
+        documents = np.array([counts[gram] for gram in kept], dtype=np.float64)
+        return cls(
+            places={gram: place for place, gram in enumerate(kept)},
+            rarity=1.0 + np.log((1.0 + len(texts)) / (1.0 + documents)),
+            pairs=pairs and any(len(gram) == 2 for gram in kept),
+        )
+
+    def matrix(self, texts: Array) -> Any:
+        """CSR [rows, columns], each row of unit length, or zero where no word is known."""
+        rows: list[int] = []
+        columns: list[int] = []
+        values: list[int] = []
+        for row, text in enumerate(texts):
+            known = (self.places.get(gram) for gram in _grams(words_of(text), self.pairs))
+            found = Counter(place for place in known if place is not None)
+            rows += [row] * len(found)
+            columns += found.keys()
+            values += found.values()
+        weighted = np.log1p(np.array(values, dtype=np.float64)) * self.rarity[np.array(columns, dtype=np.int64)]
+        matrix = sparse.csr_matrix((weighted, (rows, columns)), shape=(len(texts), len(self.places)))
+        length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+        return sparse.diags(1.0 / np.where(length > 0, length, 1.0)) @ matrix
+
+    def draw(self, graph: Graph, column: str, coefficients: Array) -> str:
+        """Adds the sum of coefficients over a text's words to a graph: [N].
+
+        Args:
+            graph: The graph.
+            column: Name of the text column, string [N].
+            coefficients: float64 [columns].
+        """
+        if not self.places:
+            # No operator counts words of an empty list; this one answers 0 for every text.
+            return graph.op(
+                "LabelEncoder", [column], domain="ai.onnx.ml", keys_strings=[""], values_floats=[0.0], default_float=0.0
+            )
+        # With the locale C, only A to Z change, as in ``words_of``.
+        lower = graph.op("StringNormalizer", [column], case_change_action="LOWER", is_case_sensitive=1, locale="C")
+        tokens = graph.op(
+            "Tokenizer", [lower], domain="com.microsoft", mark=0, mincharnum=1, pad_value="", tokenexp=WORD_RE2
+        )
+        singles = sum(len(gram) == 1 for gram in self.places)
+        counts = graph.op(
+            "TfIdfVectorizer", [tokens], mode="TF", min_gram_length=1, max_gram_length=2 if self.pairs else 1,
+            max_skip_count=0, ngram_counts=[0, singles] if self.pairs else [0],
+            ngram_indexes=list(range(len(self.places))), pool_strings=[word for gram in self.places for word in gram],
+        )  # fmt: skip
+        one = graph.constant(np.array(1, dtype=np.float32))
+        weighted = graph.op(
+            "Mul", [graph.op("Log", [graph.op("Add", [counts, one])]), graph.constant(self.rarity.astype(np.float32))]
+        )
+        length = graph.op("ReduceL2", [weighted, graph.constant(np.array([1]))], keepdims=0)
+        # A text without known words has length 0 and sum 0.
+        safe = graph.op(
+            "Where", [graph.op("Equal", [length, graph.constant(np.array(0, dtype=np.float32))]), one, length]
+        )
+        total = graph.op("MatMul", [weighted, graph.constant(coefficients.astype(np.float32))])
+        return graph.op("Div", [total, safe])

@@ -1,0 +1,217 @@
+"""The search: which family is tried next, with which parameters, until time is over.
+
+Every family starts with one trial of its good defaults. After that a trial goes to the family that promises most *per
+second*: its values are taken as normal, with the mean and deviation of its own best half, and the promise is the
+expected improvement over the best value so far (Jones, Schonlau and Welch, 1998), divided by what its trials took. So a
+family that trails far behind is asked rarely, a cheap one more often than a dear one, and none is shut out. Within a
+family Optuna's tree-structured Parzen estimator proposes (Bergstra et al., 2011), and the median rule gives up early on
+what is behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Literal
+
+import numpy as np
+
+from components.model_builder.families import Control, Family, Fitted, HopelessTrial
+from components.model_builder.table import Table, Task
+
+PRIOR_DEVIATION = 0.02
+"""Deviation of a family's values, as a share of its best, before it has three: what tuning usually moves."""
+_STARTUP_TRIALS = 6
+_SMALLEST_SHARE = 0.5
+"""A trial isn't begun with less than this share of what its family's trials took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the leaderboard.
+
+    Args:
+        family: ``baseline``, ``linear``, ``boosting``.
+        params: Its parameters.
+        value: The metric on the validation set; None where it gave up.
+        seconds: What fitting and scoring took.
+        outcome: ``finished``; ``stopped`` by the end of time, and still a model; ``pruned`` for being behind.
+    """
+
+    family: str
+    params: Mapping[str, Any]
+    value: float | None
+    seconds: float
+    outcome: Literal["finished", "stopped", "pruned"] = "finished"
+
+
+class Budget:
+    """Time that is left for fitting: the maximum, less what export and parity check of the best model will take.
+
+    Args:
+        seconds: Maximum training time, everything included.
+        started: ``time.monotonic()`` when it began.
+        reserve: Seconds kept back at first.
+    """
+
+    def __init__(self, seconds: float, *, started: float, reserve: float) -> None:
+        self.seconds = seconds
+        self._started = started
+        self._reserve = reserve
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return monotonic() - self._started
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left for fitting; negative when over."""
+        return self.seconds - self._reserve - self.elapsed
+
+    def keep(self, seconds: float) -> None:
+        """Keeps more back, when the model that leads turns out slow to check."""
+        self._reserve = max(self._reserve, seconds)
+
+    def over(self) -> bool:
+        """Whether fitting has to stop."""
+        return self.remaining <= 0
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is known of a family: its study and what its trials gave and took."""
+
+    family: Family
+    study: Any
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def promise(self, best: float) -> float:
+        """Expected improvement per second over the least loss so far."""
+        kept = sorted(self.losses)[: max(2, math.ceil(len(self.losses) / 2))]
+        deviation = float(np.std(kept)) if len(self.losses) >= 3 else PRIOR_DEVIATION * abs(min(kept))
+        deviation = max(deviation, 1e-3 * PRIOR_DEVIATION * abs(best), 1e-12)
+        z = (best - float(np.mean(kept))) / deviation
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        improvement = deviation * (z * (1 + math.erf(z / math.sqrt(2))) / 2 + density)
+        return improvement / float(np.mean(self.seconds))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search ends with: every trial in order, the best one's row and its model."""
+
+    rows: tuple[Row, ...]
+    best: Row
+    fitted: Fitted
+
+
+def search(
+    task: Task,
+    families: Sequence[Family],
+    validation: Table,
+    budget: Budget,
+    *,
+    seed: int,
+    trials: int | None,
+    on_trial: Callable[[Row], None],
+) -> Found | None:
+    """Searches until time is over or ``trials`` are done; None when time ended before the first model.
+
+    With the same inputs, seed and number of trials, none of them stopped by the end of time, it returns the same model.
+    """
+    sign = 1.0 if task.metric.direction == "minimize" else -1.0
+    records = [_Record(family, _study(seed)) for family in families]
+    for each in records:
+        each.study.enqueue_trial(dict(each.family.default))
+    rows: list[Row] = []
+    best: Row | None = None
+    fitted: Fitted | None = None
+    while (trials is None or len(rows) < trials) and not budget.over():
+        record = _next(
+            records, budget, best_loss=math.inf if best is None else sign * _value(best), timed=trials is None
+        )
+        if record is None:
+            break
+        row, candidate = _try(record, task, validation, budget, sign)
+        rows.append(row)
+        on_trial(row)
+        if candidate is not None and (best is None or sign * _value(row) < sign * _value(best)):
+            best, fitted = row, candidate
+    if best is None or fitted is None:
+        return None
+    return Found(rows=tuple(rows), best=best, fitted=fitted)
+
+
+def _value(row: Row) -> float:
+    return math.inf if row.value is None else row.value
+
+
+def _study(seed: int) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        direction="minimize",
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=100),
+    )
+
+
+def _next(records: list[_Record], budget: Budget, *, best_loss: float, timed: bool) -> _Record | None:
+    for record in records:
+        if not record.seconds:
+            return record
+    # Time per trial decides nothing where the number of trials is what is given: the same search has to come out.
+    if not timed:
+        return min(records, key=lambda record: len(record.seconds))
+    affordable = [r for r in records if budget.remaining > _SMALLEST_SHARE * float(np.mean(r.seconds))]
+    with_models = [record for record in affordable if record.losses]
+    return max(with_models, key=lambda record: record.promise(best_loss), default=None)
+
+
+def _try(record: _Record, task: Task, validation: Table, budget: Budget, sign: float) -> tuple[Row, Fitted | None]:
+    import optuna
+
+    trial = record.study.ask()
+    params = record.family.suggest(trial)
+    if trial.number == 0:
+        params = dict(record.family.default)
+
+    def hopeless(step: int, loss: float) -> bool:
+        trial.report(loss, step)
+        return bool(trial.should_prune())
+
+    started = monotonic()
+    try:
+        fitted = record.family.fit(params, Control(budget.over, hopeless))
+    except HopelessTrial:
+        seconds = monotonic() - started
+        record.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        record.seconds.append(seconds)
+        row = Row(family=record.family.name, params=params, value=None, seconds=seconds, outcome="pruned")
+        return row, None
+    stopped = budget.over()
+    scoring = monotonic()
+    value = task_value(task, validation, fitted)
+    ended = monotonic()
+    # The parity gate predicts the same rows twice, once on a single thread; export takes about as long.
+    budget.keep(RESERVE + 6 * (ended - scoring))
+    record.study.tell(trial, sign * value)
+    record.losses.append(sign * value)
+    record.seconds.append(ended - started)
+    outcome: Literal["finished", "stopped"] = "stopped" if stopped else "finished"
+    row = Row(family=record.family.name, params=params, value=value, seconds=ended - started, outcome=outcome)
+    return row, fitted
+
+
+RESERVE = 0.3
+"""Seconds kept back for export and writing, besides what the parity gate will take."""
+
+
+def task_value(task: Task, table: Table, fitted: Fitted) -> float:
+    """The task's metric of a fitted model on a table."""
+    return table.score(task, fitted.predict(table))
