@@ -1,6 +1,8 @@
 """What the ``feast`` command reads: the objects of the use case that ``NINEFOLD_USE_CASE`` names.
 
-Feast looks for its objects among a module's names, so they become names here.
+A use case outside of ``usecases`` is named twice: ``NINEFOLD_USE_CASE=fraud`` is Feast's project, and
+``NINEFOLD_USE_CASE_PATH=team.fraud:USE_CASE`` says where it is. Feast looks for its objects among a module's names, so
+they become names here.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from ninefold.errors import ConfigurationError
 from ninefold.settings import settings
 from ninefold.usecase import load_use_case
 
-_name = os.environ.get("NINEFOLD_USE_CASE")
+_name = os.environ.get("NINEFOLD_USE_CASE_PATH") or os.environ.get("NINEFOLD_USE_CASE")
 if not _name:
     raise ConfigurationError("NINEFOLD_USE_CASE is not set.", remedy="Set it to the name of a use case.")
 _use_case = load_use_case(_name)
