@@ -12,6 +12,7 @@ What it does not see: dependence *between* blocks (a storm of three days). Decla
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -150,6 +151,7 @@ def jackknife(value: float, without: Array, *, level: float = LEVEL) -> Interval
     return Interval(value, value - reach, value + reach)
 
 
+@functools.lru_cache(maxsize=1024)
 def t_quantile(probability: float, freedom: int) -> float:
     """Quantile of Student's t above its middle, by bisection on its distribution function.
 

@@ -103,8 +103,8 @@ def compare(
         challenger=of_challenger,
         improvement=jackknife(improvement, improvements, level=level),
         relative=jackknife(
-            _share(improvement, of_reference),
-            np.array([_share(i, r) for i, r in zip(improvements, reference_without, strict=True)]),
+            float(_share(np.array([improvement]), np.array([of_reference]))[0]),
+            _share(improvements, reference_without),
             level=level,
         ),
         rows=len(truth),
@@ -113,8 +113,8 @@ def compare(
     )
 
 
-def _share(improvement: float, reference: float) -> float:
-    if reference != 0:
-        return float(improvement / abs(reference))
+def _share(improvement: Array, reference: Array) -> Array:
     # Two faultless models do not differ; a share of nothing is otherwise unknown.
-    return 0.0 if improvement == 0 else math.nan
+    of_nothing = np.where(improvement == 0, 0.0, np.nan)
+    share: Array = np.divide(improvement, np.abs(reference), out=of_nothing, where=reference != 0)
+    return share

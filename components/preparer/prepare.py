@@ -54,7 +54,7 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
         notes[name] = {"rows": len(clean.frame), "dropped": dict(clean.dropped), "nulled": dict(clean.nulled)}
         if clean.frame.is_empty():
             raise DataError(
-                f"The {name} part of {use_case.name} has no rows. Split: {dict(parts.notes)}; dropped: {clean.dropped}.",
+                f"The {name} part of {use_case.name} has no rows. Split: {parts.notes}; dropped: {clean.dropped}.",
                 remedy="Choose another end (--until) or another split.",
             )
     training = frames["training"]
