@@ -93,14 +93,18 @@ def working(console: Console, words: str) -> Iterator[None]:
 
 def result_table(result: Mapping[str, Any]) -> Table:
     """Baseline, incumbent and candidate side by side, as a run's last step recorded them."""
-    table = Table(title=f"{result['use_case']}: {result['metric']} on the test set", title_justify="left")
+    unit = f" [{result['unit']}]" if result["unit"] else ""
+    table = Table(title=f"{result['use_case']} on the test set", title_justify="left")
     table.add_column("")
-    for column in ("rows", result["metric"], "difference from the baseline", "interval over blocks"):
+    for column in ("rows", f"{result['metric']}{unit}", "better than the baseline by", "one row, p99"):
         table.add_column(column, justify="right")
     for row in result["rows"]:
-        difference = "" if row["difference"] is None else f"{row['difference']:+.3f}"
-        interval = "" if row["low"] is None else f"{row['low']:+.3f} … {row['high']:+.3f}"
-        table.add_row(row["name"], f"{row['count']:,}", f"{row['value']:.3f}", difference, interval)
+        better = ""
+        if row["improvement"] is not None and None not in row["improvement"]:
+            value, low, high = row["improvement"]
+            better = f"{value:.3f} ({low:.3f} to {high:.3f})"
+        latency = "" if row["p99_ms"] is None else f"{row['p99_ms']:.2f} ms"
+        table.add_row(row["name"], f"{row['count']:,}", f"{row['value']:.3f}", better, latency)
     return table
 
 
@@ -110,11 +114,9 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     console.print(result_table(result))
     colour = {"release": "green", "hold": "yellow", "reject": "red"}[result["action"]]
     console.print(f"Decision: [{colour}]{result['action']}[/{colour}]", highlight=False)
+    marks = {"passed": "[green]✓[/green]", "failed": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
     for reason in result["reasons"]:
-        mark = {"passed": "[green]✓[/green]", "failed": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}[
-            reason["state"]
-        ]
-        console.print(f"  {mark} {reason['words']}", highlight=False)
+        console.print(f"  {marks[reason['outcome']]} {reason['words']}", highlight=False)
     if result["version"] is not None:
         console.print(f"Version {result['version']} of {result['use_case']} is live.", highlight=False)
     console.print(f"Report: {result['report']}", highlight=False, soft_wrap=True)

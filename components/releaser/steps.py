@@ -1,0 +1,124 @@
+"""The releaser's work from files to files: every run leaves its report, whatever was decided."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.evaluator.evidence import Evidence
+from components.evaluator.gate import GateDecision
+from components.evaluator.testset import register_test_set
+from components.releaser.release import release_baseline, release_candidate
+from ninefold.clock import WallClock
+from ninefold.settings import settings
+from ninefold.store import Measurement, open_store
+from ninefold.usecase import load_use_case
+
+NO_VERSION = -1
+
+
+def record_and_release(
+    *,
+    use_case: str,
+    run_id: str,
+    action: str,
+    baseline: tuple[str, str],
+    candidate: tuple[str, str],
+    test: str,
+    evidence: str,
+    decision: str,
+    report: str,
+    summary: str,
+) -> int:
+    """Keeps a run's report and result, registers the baseline and, when it passed, the candidate.
+
+    Args:
+        use_case: Name or import path.
+        run_id: Names the folder of the report.
+        action: What the gate decided.
+        baseline: Folder that holds the baseline's package, and its digest.
+        candidate: The same of the candidate.
+        test: The test set, which ``ninefold evaluate`` and the evaluations API hold from now on.
+        evidence, decision, report, summary: Files of the steps before.
+
+    Returns:
+        The candidate's version, or -1 where it was not released.
+    """
+    here, declared = settings(), load_use_case(use_case)
+    found = Evidence.from_json(json.loads(Path(evidence).read_text()))
+    decided = GateDecision.from_json(json.loads(Path(decision).read_text()))
+    folder = here.folder("reports") / declared.name / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, name in ((report, "report.html"), (summary, "report.md"), (decision, "decision.json")):
+        shutil.copyfile(source, folder / name)
+    shutil.copyfile(evidence, folder / "evidence.json")
+    register_test_set(here, declared.name, run_id, test)
+    store = open_store(here.store_url)
+    try:
+        folder_, digest = baseline
+        release_baseline(declared.name, Path(folder_) / digest, digest, store=store, models_url=here.models_url)
+        version = None
+        if action == "release" and found.candidate is not None:
+            folder_, digest = candidate
+            version = release_candidate(
+                declared.name,
+                Path(folder_) / digest,
+                digest,
+                metrics={name: value for name, value in found.candidate.metrics.items() if value == value},
+                store=store,
+                models_url=here.models_url,
+            ).version
+        store.write_metrics(_measurements(declared.name, found, version))
+    finally:
+        store.close()
+    (folder / "result.json").write_text(
+        json.dumps(_result(declared.name, run_id, found, decided, version, folder), indent=1)
+    )
+    return NO_VERSION if version is None else version
+
+
+def _measurements(use_case: str, evidence: Evidence, version: int | None) -> Iterator[Measurement]:
+    now = WallClock().now()
+    for evaluation, number in ((evidence.baseline, 0), (evidence.candidate, version)):
+        if evaluation is None or number is None:
+            continue
+        for name, value in evaluation.metrics.items():
+            known = value if value == value else None
+            yield Measurement(use_case=use_case, version=number, name=name, value=known, at=now, window="offline")
+
+
+def _result(
+    use_case: str, run_id: str, evidence: Evidence, decision: GateDecision, version: int | None, folder: Path
+) -> dict[str, Any]:
+    rows = []
+    for name in ("baseline", "incumbent", "candidate"):
+        evaluation = getattr(evidence, name)
+        if evaluation is None:
+            continue
+        comparison = evidence.against_baseline if name == "candidate" else None
+        rows.append(
+            {
+                "name": name if name != "incumbent" else f"incumbent (version {evaluation.version})",
+                "count": evaluation.rows,
+                "value": evaluation.value.value,
+                "improvement": comparison.improvement.to_json() if comparison is not None else None,
+                "application": dict(evaluation.application),
+                "p99_ms": evaluation.latency.p99_ms if evaluation.latency is not None else None,
+            }
+        )
+    metric = next(e for e in (evidence.baseline, evidence.candidate) if e is not None).metric
+    return {
+        "use_case": use_case,
+        "run_id": run_id,
+        "metric": metric.name,
+        "unit": metric.unit,
+        "rows": rows,
+        "action": decision.action,
+        "summary": decision.summary,
+        "reasons": [check.to_json() for check in decision.reasons],
+        "version": version,
+        "report": str(folder / "report.html"),
+    }
