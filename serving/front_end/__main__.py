@@ -1,0 +1,48 @@
+"""``python -m serving.front_end``: serves one use case."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from ninefold.errors import NinefoldError
+from ninefold.service import bound_socket
+from ninefold.settings import settings
+from ninefold.usecase import load_use_case
+from serving.front_end.assembly import assemble
+
+
+def serve(arguments: Sequence[str] | None = None) -> None:
+    """Serves until SIGTERM; then answers what is open, ships the journal, and ends.
+
+    Raises:
+        NinefoldError: The port is taken, the use case is unknown, or something that it opens can't be opened.
+    """
+    parser = argparse.ArgumentParser(prog="python -m serving.front_end", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--use-case", required=True, help="Name or import path of the use case.")
+    parser.add_argument("--host", default=settings().host, help="Address to listen on.")
+    parser.add_argument("--port", type=int, default=settings().ports.front_end, help="Port of HTTP.")
+    options = parser.parse_args(arguments)
+    # The port first: who can't have it must not touch a journal that belongs to the one who has.
+    listener = bound_socket(options.host, options.port, name="front end")
+    app = assemble(load_use_case(options.use_case), settings())
+    config = uvicorn.Config(
+        app, access_log=False, log_level="warning", lifespan="on", timeout_graceful_shutdown=20, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def main() -> None:
+    """Runs the service; an error of Ninefold's own is one line and its exit code."""
+    try:
+        serve()
+    except NinefoldError as error:
+        sys.stderr.write(f"front end: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

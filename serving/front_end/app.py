@@ -1,0 +1,264 @@
+"""The front end as a raw ASGI application: routes, keys, bounds and errors. What is answered stands elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import orjson
+import prometheus_client
+import structlog
+
+from ninefold.errors import InvalidInput, NinefoldError, NotFound, TooLarge
+from ninefold.usecase import UseCase
+from serving.front_end.answer import Answers, Caller
+from serving.front_end.explanation import Explanations
+from serving.front_end.feature_answers import FeatureAnswers
+from serving.front_end.metrics import Metrics
+from serving.front_end.versions import Versions
+
+log = structlog.get_logger()
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+MAX_REQUEST_ID_LENGTH = 128
+_JSON = (b"content-type", b"application/json")
+
+
+class _Disconnected(Exception):
+    """The client went away before its request was whole."""
+
+
+class FrontEnd:
+    """The application.
+
+    Args:
+        use_case: The use case.
+        versions: Which version answers.
+        answers: Answers ``:predict``.
+        explanations: Answers ``:explain``.
+        feature_answers: Answers ``/v1/features``.
+        metrics: What is counted.
+        openapi: The document at ``/openapi.json``.
+        max_body_bytes: Longest body.
+        open_: Called when the application starts.
+        close: Called when the last request is answered; blocks until all that was answered is kept.
+    """
+
+    def __init__(
+        self,
+        use_case: UseCase,
+        *,
+        versions: Versions,
+        answers: Answers,
+        explanations: Explanations,
+        feature_answers: FeatureAnswers,
+        metrics: Metrics,
+        openapi: Mapping[str, Any],
+        max_body_bytes: int,
+        open_: Callable[[], None],
+        close: Callable[[], None],
+    ) -> None:
+        self._use_case = use_case
+        self._versions = versions
+        self._answers = answers
+        self._explanations = explanations
+        self._feature_answers = feature_answers
+        self._metrics = metrics
+        self._openapi = orjson.dumps(openapi)
+        self._max_body_bytes = max_body_bytes
+        self._open = open_
+        self._close = close
+        self._model = f"/v1/models/{use_case.name}"
+        self._predict_path = f"{self._model}:predict"
+        self._posts: dict[str, tuple[str, Callable[[bytes | bytearray, Caller], Awaitable[bytes]]]] = {
+            self._predict_path: ("predict", answers.predict),
+            f"{self._model}:explain": ("explain", explanations.explain),
+            "/v1/features": ("features", self._features),
+        }
+        self._gets: dict[str, Callable[[], tuple[bytes, bytes]]] = {
+            "/v1/models": self._list_models,
+            self._model: self._describe_model,
+            "/healthz": lambda: (b"application/json", b'{"status":"alive"}'),
+            "/readyz": self._readiness,
+            "/metrics": lambda: (prometheus_client.CONTENT_TYPE_LATEST.encode(), metrics.render()),
+            "/openapi.json": lambda: (b"application/json", self._openapi),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one connection's request, or runs the application's life."""
+        kind = scope["type"]
+        if kind == "http":
+            post = self._posts.get(scope["path"])
+            if post is not None and scope["method"] == "POST":
+                await self._post(post, scope, receive, send)
+            else:
+                await self._get(scope, send)
+        elif kind == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _post(
+        self,
+        post: tuple[str, Callable[[bytes | bytearray, Caller], Awaitable[bytes]]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        verb, answer = post
+        headers = [_JSON]
+        status = 200
+        try:
+            caller, length = self._caller(scope["headers"], headers)
+            body = await answer(await self._body(length, receive), caller)
+        except _Disconnected:
+            return
+        except Exception as error:
+            status, body = self._refusal(error, scope, headers)
+        self._metrics.requests[verb, status] += 1
+        await _send(send, status, headers, body)
+
+    def _caller(self, sent: Headers, given_back: Headers) -> tuple[Caller, int]:
+        """Who asks, and the declared length of the body; ids are added to what is given back first of all.
+
+        Raises:
+            NotAuthenticated: No key, or a wrong one.
+            InvalidInput: The request id is too long, or the length is no number.
+        """
+        request_id: str | None = None
+        lines = b""
+        length = 0
+        for name, value in sent:
+            if name in (b"x-request-id", b"traceparent"):
+                if len(value) > MAX_REQUEST_ID_LENGTH:
+                    raise InvalidInput(
+                        name.decode(), f"is {len(value):,} bytes long.", remedy=f"Send at most {MAX_REQUEST_ID_LENGTH}."
+                    )
+                given_back.append((name, value))
+                lines += b"%b: %b\r\n" % (name, value)
+                if name == b"x-request-id" and value:
+                    request_id = value.decode("latin-1")
+            elif name == b"content-length":
+                length = int(value)
+        return Caller(name=self._versions.keys.authenticate(sent), request_id=request_id, headers=lines), length
+
+    async def _body(self, length: int, receive: Receive) -> bytes | bytearray:
+        """The body, never more than the bound.
+
+        Raises:
+            TooLarge: It is longer; the rest is not kept.
+        """
+        if length > self._max_body_bytes:
+            raise self._too_large()
+        message = await receive()
+        body: bytes | bytearray = message.get("body", b"")
+        while message.get("more_body", False):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Disconnected
+            if type(body) is bytes:
+                body = bytearray(body)
+            body += message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                raise self._too_large()
+        if message["type"] == "http.disconnect":
+            raise _Disconnected
+        return body
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is over {self._max_body_bytes:,} bytes.", remedy="Send smaller batches.")
+
+    def _refusal(self, error: Exception, scope: Scope, headers: Headers) -> tuple[int, bytes]:
+        if not isinstance(error, NinefoldError):
+            log.exception("unexpected error", path=scope["path"], exc_info=error)
+            return 500, b'{"error":"Internal error; the service\'s log has the details."}'
+        body = {"error": str(error)}
+        if isinstance(error, InvalidInput):
+            body["field"] = error.field
+        if error.http_status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        elif error.http_status == 503:
+            headers.append((b"retry-after", b"1"))
+        return error.http_status, orjson.dumps(body)
+
+    async def _get(self, scope: Scope, send: Send) -> None:
+        headers: Headers = []
+        media, body = b"application/json", b'{"error":"Method not allowed."}'
+        status = 200
+        path = scope["path"]
+        get = self._gets.get(path)
+        try:
+            if get is None and path not in self._posts:
+                status, body = self._refusal(self._unknown(path), scope, headers)
+            elif get is None or scope["method"] not in ("GET", "HEAD"):
+                status = 405
+                headers.append((b"allow", b"POST" if get is None else b"GET"))
+            else:
+                if path.startswith("/v1/"):
+                    self._versions.keys.authenticate(scope["headers"])
+                media, body = get()
+        except Exception as error:
+            status, body = self._refusal(error, scope, headers)
+        self._metrics.requests["get", status] += 1
+        await _send(send, status, [(b"content-type", media), *headers], body)
+
+    def _unknown(self, path: str) -> NotFound:
+        if path.startswith("/v1/models/"):
+            name = path.removeprefix("/v1/models/").partition(":")[0]
+            return NotFound(f"Model with name {name[:60]} does not exist.", remedy=f"Here is {self._use_case.name}.")
+        return NotFound(f"There is nothing at {path[:100]}.", remedy="See /openapi.json.")
+
+    async def _features(self, body: bytes | bytearray, _: Caller) -> bytes:
+        return self._feature_answers.answer(body)
+
+    def _list_models(self) -> tuple[bytes, bytes]:
+        return b"application/json", orjson.dumps({"models": [self._use_case.name]})
+
+    def _describe_model(self) -> tuple[bytes, bytes]:
+        live, table = self._versions.live, self._versions.table
+        return b"application/json", orjson.dumps(
+            {
+                "name": self._use_case.name,
+                "ready": True,
+                "version": live.version if live is not None else None,
+                "digest": live.digest if live is not None else None,
+                "versions": sorted(table.variants) if table is not None else [],
+                "problem": self._versions.problem,
+            }
+        )
+
+    def _readiness(self) -> tuple[bytes, bytes]:
+        # Without a model the baseline answers: that is a problem to show, and no reason to send traffic away.
+        return b"application/json", orjson.dumps({"status": "ready", "problem": self._versions.problem})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._open()
+        watcher = asyncio.create_task(self._versions.watch())
+        watcher.add_done_callback(_report)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+        self._versions.close()
+        await asyncio.to_thread(self._close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the watcher of routes ended", exc_info=task.exception())

@@ -1,0 +1,107 @@
+"""Puts a front end together from the settings: what it opens, and in which order it is closed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from ninefold.clock import EventClock, WallClock
+from ninefold.errors import ConfigurationError
+from ninefold.keys import local_key
+from ninefold.online import open_online_store
+from ninefold.settings import Settings
+from ninefold.store import open_store
+from ninefold.store.journal import Journal
+from ninefold.store.shipper import Shipper
+from ninefold.usecase import UseCase
+from serving.front_end.answer import Answers
+from serving.front_end.app import FrontEnd
+from serving.front_end.explanation import Explanations
+from serving.front_end.feature_answers import FeatureAnswers
+from serving.front_end.keeper import Keeper
+from serving.front_end.metrics import Metrics
+from serving.front_end.openapi import document
+from serving.front_end.prepared import Preparer
+from serving.front_end.validation import RequestParser
+from serving.front_end.versions import Versions
+
+log = structlog.get_logger()
+
+_SHIP_AT_END_SECONDS = 15.0
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
+    """A front end that is ready to serve; use it from the thread that made it.
+
+    Raises:
+        ConfigurationError: Keys are missing or broken.
+        StoreError: The journal belongs to another process or can't be written, or online rows can't be opened.
+    """
+    bounds = settings.serving
+    metrics = Metrics(use_case.name)
+    model_key = _model_key(settings)
+    folder = settings.folder("journal") / use_case.name
+    journal = Journal(folder, segment_bytes=settings.journal.segment_bytes, fsync=settings.journal.fsync)
+    # The store may be out of reach for as long as the journal has room: answers wait for no database.
+    shipper = Shipper(folder, lambda: open_store(settings.store_url), ship_seconds=settings.journal.ship_seconds)
+    metrics.journal_lag = lambda: (shipper.lag_bytes, shipper.lag_seconds)
+    versions = Versions(
+        use_case,
+        routes=settings.home / "gateway" / f"{use_case.name}.json",
+        keys_file=settings.keys_file or settings.home / "keys.json",
+        online=open_online_store(settings.online_url),
+        model_key=model_key,
+        model_timeout=bounds.model_timeout_seconds,
+        stale_after=timedelta(seconds=bounds.stale_after_seconds),
+        metrics=metrics,
+    )
+    replayed = settings.clock == "event" and use_case.decided_at is not None
+    preparer = Preparer(use_case, versions, EventClock(_BEGINNING) if replayed else WallClock())
+    parser = RequestParser(use_case.request, name=use_case.name, max_instances=bounds.max_instances)
+    answers = Answers(
+        use_case,
+        parser=parser,
+        preparer=preparer,
+        keeper=Keeper(journal, fsync=settings.journal.fsync, metrics=metrics),
+        metrics=metrics,
+    )
+
+    def close() -> None:
+        if not shipper.stop(timeout=_SHIP_AT_END_SECONDS):
+            log.warning("the journal is not shipped; the next start does it", bytes=shipper.lag_bytes)
+        journal.close()
+
+    return FrontEnd(
+        use_case,
+        versions=versions,
+        answers=answers,
+        explanations=Explanations(
+            use_case,
+            parser=parser,
+            preparer=preparer,
+            answers=answers,
+            metrics=metrics,
+            max_instances=bounds.max_instances,
+        ),
+        feature_answers=FeatureAnswers(
+            use_case, versions=versions, preparer=preparer, max_instances=bounds.max_instances
+        ),
+        metrics=metrics,
+        openapi=document(use_case, max_instances=bounds.max_instances),
+        max_body_bytes=bounds.max_body_bytes,
+        open_=shipper.start,
+        close=close,
+    )
+
+
+def _model_key(settings: Settings) -> str:
+    """The key that model servers want."""
+    if settings.serving.model_key is not None:
+        return settings.serving.model_key.get_secret_value()
+    if settings.environment != "local":
+        raise ConfigurationError(
+            "The front end has no key for the model servers.", remedy="Set NINEFOLD_SERVING__MODEL_KEY."
+        )
+    return local_key(settings.home, settings.keys_file or settings.home / "keys.json")

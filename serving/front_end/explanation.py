@@ -1,0 +1,158 @@
+"""Answers ``:explain``: what each group of inputs adds to a prediction, in the target's unit, and in words.
+
+All coalitions of all instances are one call of the model server. Rows that the baseline answers are explained by the
+baseline. An explanation is no prediction: it is not kept, and has no id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from ninefold.errors import TooLarge, Unavailable
+from ninefold.fields import Input
+from ninefold.usecase import UseCase
+from serving.front_end.answer import Answers, Caller
+from serving.front_end.columns import to_column
+from serving.front_end.fallback import baseline_predictions
+from serving.front_end.metrics import Metrics
+from serving.front_end.model_client import ModelFailure
+from serving.front_end.prepared import Prepared, Preparer
+from serving.front_end.shapley import Plan, plan
+from serving.front_end.validation import RequestParser
+from serving.front_end.versions import LIVE, ServedVersion
+
+
+class Explanations:
+    """Explains predictions.
+
+    Args:
+        use_case: The use case.
+        parser: Reads bodies.
+        preparer: Reads features and derives inputs.
+        answers: Clips and decides.
+        metrics: What is counted.
+        max_instances: Most instances that one call of the model server may hold.
+    """
+
+    def __init__(
+        self,
+        use_case: UseCase,
+        *,
+        parser: RequestParser,
+        preparer: Preparer,
+        answers: Answers,
+        metrics: Metrics,
+        max_instances: int,
+    ) -> None:
+        self._use_case = use_case
+        self._parser = parser
+        self._preparer = preparer
+        self._answers = answers
+        self._metrics = metrics
+        self._max_instances = max_instances
+
+    async def explain(self, body: bytes | bytearray, caller: Caller) -> bytes:
+        """Answers a request.
+
+        Raises:
+            InvalidInput, TooLarge: The request is wrong, or asks for too many coalitions at once.
+            Unavailable: There is no version, and so nothing to compare with.
+        """
+        batch = self._parser.parse(body)
+        prepared = self._preparer.prepare(batch.rows)
+        served = prepared.served
+        if served is None:
+            raise Unavailable(
+                f"{self._use_case.name} has no version yet, and so no reference to explain against.",
+                remedy=f"Train one: ninefold run training {self._use_case.name}",
+            )
+        coalitions = plan(served.manifest.signature.inputs)
+        most = max(1, self._max_instances // len(coalitions.masks))
+        if len(batch.rows) > most:
+            raise TooLarge(
+                f"instances: {len(batch.rows):,} to explain are over the bound of {most:,}.",
+                remedy="Send smaller batches.",
+            )
+        reference = _reference(served)
+        asked = [coalitions.rows(row, reference) for row in prepared.model_rows]
+        values = await self._ask(prepared, served, asked, caller)
+        return orjson.dumps(
+            {
+                "predictions": [
+                    self._prediction(prepared, served, place, values[place][-1]) for place in range(len(batch.rows))
+                ],
+                "explanations": [self._explanation(coalitions, of_row) for of_row in values],
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
+
+    async def _ask(
+        self, prepared: Prepared, served: ServedVersion, asked: Sequence[list[list[Any]]], caller: Caller
+    ) -> list[list[float]]:
+        """The coalitions' predictions, row by row."""
+        by_model = [place for place, reason in enumerate(prepared.fallbacks) if reason is None]
+        values: dict[int, list[float]] = {}
+        if by_model:
+            try:
+                answers = await served.client.predict([row for p in by_model for row in asked[p]], caller.headers)
+            except ModelFailure as failure:
+                self._metrics.model_failed(failure.reason, failure.detail)
+                prepared.fall_back(by_model, failure.reason)
+            else:
+                size = len(asked[0])
+                for order, place in enumerate(by_model):
+                    of_row = [value for value in answers[order * size : (order + 1) * size] if value is not None]
+                    if len(of_row) == size:
+                        values[place] = of_row
+                    else:
+                        self._metrics.model_failed("model_error", "a prediction is no finite number")
+                        prepared.fall_back([place], "model_error")
+        for place, rows in enumerate(asked):
+            if place not in values:
+                values[place] = baseline_predictions(
+                    self._use_case, _input_columns(served.manifest.signature.inputs, rows)
+                )
+        return [values[place] for place in range(len(asked))]
+
+    def _prediction(self, prepared: Prepared, served: ServedVersion, place: int, value: float) -> dict[str, Any]:
+        flags = prepared.flags[place]
+        fallback = prepared.fallbacks[place]
+        clipped = self._answers.clip(value, flags)
+        return {
+            "prediction_id": None,
+            "prediction": clipped,
+            "decision": self._answers.decide(prepared.rows[place], clipped),
+            "version": served.version if fallback is None else 0,
+            "cohort": LIVE,
+            "fallback": fallback,
+            "flags": flags,
+        }
+
+    def _explanation(self, coalitions: Plan, values: Sequence[float]) -> dict[str, Any]:
+        contributions = sorted(
+            zip(coalitions.groups, coalitions.contributions(values), strict=True), key=lambda pair: -abs(pair[1])
+        )
+        return {
+            "reference": values[0],
+            "unclipped": values[-1],
+            "unit": self._use_case.target.unit if self._use_case.problem == "regression" else "probability",
+            "contributions": [
+                {"group": group, "words": self._use_case.explain.get(group, group), "contribution": amount}
+                for group, amount in contributions
+            ],
+        }
+
+
+def _reference(served: ServedVersion) -> list[Any]:
+    statistics = served.manifest.statistics
+    return [
+        statistics[item.name].reference if item.name in statistics else None
+        for item in served.manifest.signature.inputs
+    ]
+
+
+def _input_columns(inputs: Sequence[Input], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    return {item.name: to_column(item.kind, [row[place] for row in rows]) for place, item in enumerate(inputs)}
