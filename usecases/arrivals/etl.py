@@ -39,6 +39,9 @@ def extract() -> History:
     flights = with_instants(read_flights(), airports)
     departed = flights.filter(pl.col("departed_at").is_not_null()).sort("departed_at", *KEY)
     landed = departed.filter(pl.col("gain").is_not_null()).sort("arrived_at", *KEY)
+    landings = landed.select(
+        *ROUTE, "gain", known_at="arrived_at", happened_at="arrived_at", event_id=pl.concat_str(KEY, separator="|")
+    )
     weather, windy = _weather()
     # Two routes were published with two distances, a mile apart.
     routes = flights.group_by("origin", "destination").agg(pl.col("distance").min()).join(airports, on="destination")
@@ -48,11 +51,7 @@ def extract() -> History:
             "scheduled_departure", "scheduled_arrival", "departed_at",
         ),
         truths=landed.select(*KEY, truth="arrival_delay", known_at="arrived_at"),
-        streams={
-            "landings": landed.select(
-                *ROUTE, "gain", known_at="arrived_at", happened_at="arrived_at", event_id=pl.concat_str(KEY, separator="|")
-            )
-        },
+        streams={"landings": landings},
         views={
             "route_gain": route_gain(landed),
             "weather": weather,
