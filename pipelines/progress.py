@@ -43,12 +43,12 @@ class StepLines:
         """Takes a step's news."""
         words = DOING.get(step.name, "")
         if step.state == "running":
-            self._show(f"[bold]{step.name}[/bold] {words} …")
+            self._show(f"[bold]{step.name}[/bold]: {words} …")
             return
         self._hide()
         mark = {"done": "[green]✓[/green]", "cached": "[cyan]=[/cyan]", "failed": "[red]✗[/red]"}[step.state]
         took = "cached" if step.state == "cached" else f"{step.seconds:.1f} s"
-        self._console.print(f"  {mark} {step.name:<18} {took:>8}  [dim]{words}[/dim]", highlight=False)
+        self._console.print(f"  {mark} {step.name:<18} {took:>8}  [dim]{words}[/dim]", highlight=False, soft_wrap=True)
 
     def _show(self, text: str) -> None:
         self._hide()
@@ -56,7 +56,7 @@ class StepLines:
             self._status = self._console.status(text)
             self._status.start()
         else:
-            self._console.print(f"  … {text}", highlight=False)
+            self._console.print(f"  … {text.removesuffix(' …')}", highlight=False, soft_wrap=True)
 
     def _hide(self) -> None:
         if self._status is not None:

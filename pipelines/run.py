@@ -110,7 +110,8 @@ def run_pipeline(
     if failed or not tail or tail[-1] != _FINISHED:
         name = failed[-1].name if failed else "the run"
         for step in failed:
-            on_step(replace(step, state="failed"))
+            if step.state == "running":
+                on_step(replace(step, state="failed"))
         raise StepFailed(
             f"Step {name!r} failed: {_cause(tail)}",
             remedy=f"The whole log: {log}. Run the same command again to resume: finished steps are cached.",

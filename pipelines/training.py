@@ -22,7 +22,7 @@ def training(
     use_case: str,
     until: str = "",
     max_training_time: float = 120.0,
-    windows: dict = {},  # noqa: B006 - KFP reads it as the parameter's default
+    windows: dict[str, str] = {},  # noqa: B006 - KFP reads it as the parameter's default
     seed: int = 0,
     run_id: str = "",
     code_digest: str = "",

@@ -8,8 +8,8 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def look_up(use_case: str) -> NamedTuple(
-    "Live", [("version", int), ("digest", str), ("uri", str), ("lengths", dict), ("production", str)]
+def look_up(use_case: str) -> NamedTuple(  # type: ignore[valid-type]
+    "Live", [("version", int), ("digest", str), ("uri", str), ("lengths", dict[str, str]), ("production", str)]
 ):
     """What is live, and how much production holds: what later steps' caching goes by. Version -1 is none."""
     from collections import namedtuple

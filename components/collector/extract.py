@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.featurizer.entity_keys import entity_keys
+from ninefold.dataset import REQUEST
 from ninefold.errors import DataError
 from ninefold.fields import Field
 from ninefold.usecase import History, UseCase, load_object
@@ -199,9 +201,6 @@ def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame
     """
     import polars as pl
 
-    from ninefold.dataset import REQUEST, to_numpy
-    from ninefold.records import entity_key
-
     key = list(use_case.key)
     requests = pl.read_parquet(snapshot / "requests.parquet")
     truths = pl.read_parquet(snapshot / "truths.parquet")
@@ -211,23 +210,13 @@ def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame
             requests = requests.filter(pl.col(use_case.decided_at) < until)
     newest = truths.sort(KNOWN_AT).unique(subset=key, keep="last").rename({KNOWN_AT: "truth_known_at"})
     joined = requests.join(newest, on=key, how="left", maintain_order="left")
-    keys = [entity_key(values) for values in zip(*(_key_values(to_numpy(joined[k])) for k in key), strict=True)]
     decided = (
         pl.col(use_case.decided_at) if use_case.decided_at is not None else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
     )
     return joined.select(
-        pl.Series("key", keys, dtype=pl.String),
+        entity_keys(joined, key),
         decided.alias("decided_at"),
         "truth",
         "truth_known_at",
         *(pl.col(f.name).alias(REQUEST + f.name) for f in use_case.request),
     )
-
-
-def _key_values(column: Any) -> list[Any]:
-    from datetime import UTC, datetime
-
-    values = column.tolist()
-    if column.dtype.kind == "M":
-        return [v.replace(tzinfo=UTC) if isinstance(v, datetime) else v for v in values]
-    return list(values)

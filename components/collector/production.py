@@ -17,7 +17,8 @@ def state_of_production(use_case: str) -> dict[str, Any]:
     """What is live, and a text that changes whenever production knows more.
 
     Returns:
-        ``version`` (``NO_VERSION`` for none), ``digest``, ``uri`` and ``lengths`` of the live version, and ``production``.
+        ``version`` (``NO_VERSION`` for none), ``digest``, ``uri`` and ``lengths`` of the live version, and
+        ``production``.
     """
     store = open_store(settings().store_url)
     name = load_use_case(use_case).name

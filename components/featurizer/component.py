@@ -8,8 +8,8 @@ from components.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def featurize(
     use_case: str,
-    windows: dict,
-    live_lengths: dict,
+    windows: dict[str, str],
+    live_lengths: dict[str, str],
     code_digest: str,
     snapshot: dsl.Input[dsl.Artifact],
     training: dsl.Input[dsl.Dataset],

@@ -42,7 +42,10 @@ def record_and_release(
         baseline: Folder that holds the baseline's package, and its digest.
         candidate: The same of the candidate.
         test: The test set, which ``ninefold evaluate`` and the evaluations API hold from now on.
-        evidence, decision, report, summary: Files of the steps before.
+        evidence: File with what is known of the candidate.
+        decision: File with the gate's decision.
+        report: The HTML report.
+        summary: The Markdown summary.
 
     Returns:
         The candidate's version, or -1 where it was not released.

@@ -1,0 +1,74 @@
+"""The featurizer's work from files to files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from components.featurizer.historical import featurize
+from ninefold.dataset import REQUEST, DatasetCard, write_dataset
+from ninefold.features import with_lengths
+from ninefold.settings import Settings
+from ninefold.usecase import UseCase, load_use_case
+from ninefold.windows.declaration import KNOWN_AT
+
+PARTS = ("training", "validation", "test")
+
+
+def featurize_parts(
+    use_case: str,
+    windows: Mapping[str, str],
+    live_lengths: Mapping[str, str],
+    snapshot: str,
+    parts: Mapping[str, str],
+    outputs: Mapping[str, str],
+) -> None:
+    """Joins the features of all parts at once, and of the test set again where the live version's lengths differ.
+
+    Args:
+        use_case: Name or import path.
+        windows: Window name → length that the candidate shall have.
+        live_lengths: Window name → length that the live version has; a window that is no longer declared is left out.
+        snapshot: Folder of the snapshot; changelogs are kept in it.
+        parts: ``training``, ``validation``, ``test`` → examples.
+        outputs: The same names, and ``live_test`` → data set.
+    """
+    declared = load_use_case(use_case)
+    frames = [pl.read_parquet(parts[name]) for name in PARTS]
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = _settings_on(declared, Path(snapshot), Path(scratch))
+        frame, card = _featurize(declared, use_case, pl.concat(frames), windows, settings)
+        start = 0
+        for name, examples in zip(PARTS, frames, strict=True):
+            write_dataset(outputs[name], frame.slice(start, examples.height), card)
+            start += examples.height
+        names = {window.name for window in declared.windows}
+        lengths = {name: length for name, length in live_lengths.items() if name in names}
+        if with_lengths(declared.windows, lengths) == with_lengths(declared.windows, dict(windows)):
+            live, live_card = frame.tail(frames[-1].height), card
+        else:
+            live, live_card = _featurize(declared, use_case, frames[-1], lengths, settings)
+        write_dataset(outputs["live_test"], live, live_card)
+
+
+def _settings_on(use_case: UseCase, snapshot: Path, scratch: Path) -> Settings:
+    """Settings under which history is the snapshot, and what the join registers is gone when the step ends."""
+    data = scratch / "data"
+    data.mkdir()
+    (data / use_case.name).symlink_to(snapshot.absolute(), target_is_directory=True)
+    return Settings(home=scratch)
+
+
+def _featurize(
+    use_case: UseCase, reference: str, examples: pl.DataFrame, lengths: Mapping[str, str], settings: Settings
+) -> tuple[pl.DataFrame, DatasetCard]:
+    requests = examples.select(pl.col(REQUEST + f.name).alias(f.name) for f in use_case.request)
+    truths = examples.select(
+        *(pl.col(REQUEST + name).alias(name) for name in use_case.key),
+        "truth",
+        pl.col("truth_known_at").alias(KNOWN_AT),
+    ).filter(pl.col("truth").is_not_null())
+    return featurize(use_case, requests, truths, lengths, settings, reference=reference)
