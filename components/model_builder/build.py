@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,7 @@ from components.model_builder.search import RESERVE, Budget, Row, search
 from components.model_builder.statistics import training_statistics
 from components.model_builder.table import Table, Task, read_tables
 from ninefold.dataset import DatasetCard
-from ninefold.errors import UsageError
+from ninefold.errors import DataError, UsageError
 from ninefold.metrics import compute
 from ninefold.package import MODEL, write_package
 from ninefold.signature import PackageManifest
@@ -104,7 +105,7 @@ def build(
         progress: Called at each stage and after each trial.
 
     Raises:
-        UsageError: The time is too short, or ended before the first model.
+        UsageError: The time is too short to be meant.
         DataError: A set can't be read, or the two do not belong together.
         ParityError: The exported graph does not answer what the trained model answers. Nothing is packaged then, also
             not the next best model: an export that is wrong once is a fault to be mended, not to be stepped around.
@@ -122,19 +123,12 @@ def build(
 
     tell("reading")
     task, card, train, validation = read_tables(train_uri, validation_uri, metric)
-    baseline = Row(
-        family="baseline", params={}, seconds=0.0,
-        value=compute(task.metric.name, validation.truth, validation.baseline, validation.weight),
-    )  # fmt: skip
+    baseline = _baseline_row(task, validation)
     tell("searching", baseline)
     found = search(
         task, families(task, train, validation, seed=seed, threads=threads), validation, budget,
         seed=seed, trials=trials, on_trial=lambda row: tell("searching", row),
     )  # fmt: skip
-    if found is None:
-        raise UsageError(
-            f"{max_training_time:g} s were over before the first model was trained.", remedy="Give more time."
-        )
     tell("packaging")
     rows = _ranked(task, (baseline, *found.rows))
     values = (found.best.value, baseline.value)
@@ -165,11 +159,18 @@ def package_baseline(train_uri: str, validation_uri: str, *, models_url: str) ->
         DataError: A set can't be read, or the two do not belong together.
     """
     task, card, train, validation = read_tables(train_uri, validation_uri, None)
-    row = Row(
-        family="baseline", params={}, seconds=0.0,
-        value=compute(task.metric.name, validation.truth, validation.baseline, validation.weight),
-    )  # fmt: skip
+    row = _baseline_row(task, validation)
     return write_package(models_url, _as_baseline(_manifest(task, card, train, validation, 0, row, row)), {})
+
+
+def _baseline_row(task: Task, validation: Table) -> Row:
+    value = compute(task.metric.name, validation.truth, validation.baseline, validation.weight)
+    if not math.isfinite(value):
+        raise DataError(
+            f"The metric {task.metric.name!r} is undefined on the validation set.",
+            remedy="It may hold a single class; give more rows, or another metric.",
+        )
+    return Row(family="baseline", params={}, value=value, seconds=0.0)
 
 
 def _ranked(task: Task, rows: tuple[Row, ...]) -> tuple[Row, ...]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from components.model_builder.families import Control, Family, Fitted, HopelessTrial
 from components.model_builder.table import Table, Task
+from ninefold.errors import PackageError
 
 PRIOR_DEVIATION = 0.02
 """Deviation of a family's values, as a share of its best, before it has three: what tuning usually moves."""
@@ -118,8 +119,8 @@ def search(
     seed: int,
     trials: int | None,
     on_trial: Callable[[Row], None],
-) -> Found | None:
-    """Searches until time is over or ``trials`` are done; None when time ended before the first model.
+) -> Found:
+    """Searches until time is over or ``trials`` are done. The first trial is made however little time there is.
 
     With the same inputs, seed and number of trials, none of them stopped by the end of time, it returns the same model.
     """
@@ -130,7 +131,7 @@ def search(
     rows: list[Row] = []
     best: Row | None = None
     fitted: Fitted | None = None
-    while (trials is None or len(rows) < trials) and not budget.over():
+    while best is None or ((trials is None or len(rows) < trials) and not budget.over()):
         record = _next(
             records, budget, best_loss=math.inf if best is None else sign * _value(best), timed=trials is None
         )
@@ -142,7 +143,7 @@ def search(
         if candidate is not None and (best is None or sign * _value(row) < sign * _value(best)):
             best, fitted = row, candidate
     if best is None or fitted is None:
-        return None
+        raise PackageError("No trial gave a model.")
     return Found(rows=tuple(rows), best=best, fitted=fitted)
 
 

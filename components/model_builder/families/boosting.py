@@ -6,6 +6,7 @@ what training never saw is missing, and takes the side of a split that holds no 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -84,13 +85,11 @@ class Boosting:
     name = "boosting"
 
     def __init__(self, task: Task, train: Table, validation: Table, *, seed: int, threads: int) -> None:
-        import lightgbm as lgb
-
         self._task = task
+        self._train = train
+        self._validation = validation
         self._codes = vocabularies(train.categories)
         self._threads = threads
-        self._rows = len(train)
-        numbers = train.numbers.shape[1]
         self._fixed: dict[str, Any] = {
             "objective": _OBJECTIVES[task.objective],
             "metric": _WATCHED.get(task.metric.name, _LOSSES[task.objective]),
@@ -103,35 +102,43 @@ class Boosting:
             "feature_pre_filter": False,
             "bagging_freq": 1,
         }
+
+    @functools.cached_property
+    def _binned(self) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+        # At the first fit, not before: a family that is imported faster has a model by then.
+        import lightgbm as lgb
+
+        train, validation = self._train, self._validation
+        numbers = train.numbers.shape[1]
         shared: dict[str, Any] = {
             "params": self._fixed,
             "categorical_feature": list(range(numbers, numbers + len(self._codes))),
         }
-        self._train = lgb.Dataset(encoded(train, self._codes), train.goal, weight=train.weight, **shared)
-        self._validation = lgb.Dataset(
-            encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=self._train, **shared
+        first = lgb.Dataset(encoded(train, self._codes), train.goal, weight=train.weight, **shared)
+        second = lgb.Dataset(
+            encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=first, **shared
         )
-        self._train.construct()
-        self._validation.construct()
+        return first.construct(), second.construct()
 
     @property
     def default(self) -> Mapping[str, Any]:
         """Small trees for few rows, larger ones for many."""
-        leaves = int(np.clip(2 ** round(math.log2(max(self._rows, 1) / 500)), 4, 63))
+        rows = len(self._train)
+        leaves = int(np.clip(2 ** round(math.log2(rows / 500)), 4, 63))
         return {
             "num_leaves": leaves,
-            "learning_rate": 0.1 if self._rows > 20_000 else 0.05,
-            "min_data_in_leaf": int(np.clip(self._rows // 300, 5, 60)),
+            "learning_rate": 0.1 if rows > 20_000 else 0.05,
+            "min_data_in_leaf": int(np.clip(rows // 300, 5, 60)),
             "feature_fraction": 0.7,
             "bagging_fraction": 0.8,
             "lambda_l2": 1.0,
             "cat_smooth": 10.0,
-            "min_data_per_group": int(np.clip(self._rows // 100, 5, 100)),
+            "min_data_per_group": int(np.clip(rows // 100, 5, 100)),
         }
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """See ``Family.suggest``."""
-        most = int(np.clip(self._rows // 50, 8, 255))
+        most = int(np.clip(len(self._train) // 50, 8, 255))
         return {
             "num_leaves": trial.suggest_int("num_leaves", 4, most, log=True),
             "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True),
@@ -147,6 +154,7 @@ class Boosting:
         """See ``Family.fit``: ends when the validation value stops getting better, or when time is over."""
         import lightgbm as lgb
 
+        train, validation = self._binned
         best, best_round = math.inf, 0
 
         def watch(env: Any) -> None:
@@ -160,9 +168,7 @@ class Boosting:
             if env.iteration - best_round >= PATIENCE or control.out_of_time():
                 raise lgb.callback.EarlyStopException(best_round, env.evaluation_result_list)
 
-        booster = lgb.train(
-            {**self._fixed, **params}, self._train, MAX_ROUNDS, valid_sets=[self._validation], callbacks=[watch]
-        )
+        booster = lgb.train({**self._fixed, **params}, train, MAX_ROUNDS, valid_sets=[validation], callbacks=[watch])
         if booster.best_iteration <= 0:
             booster.best_iteration = best_round + 1
         return BoostedTrees(self._task, booster, self._codes, self._threads)

@@ -91,7 +91,22 @@ def binary(rows: int, seed: int) -> pl.DataFrame:
 def text(rows: int, seed: int) -> pl.DataFrame:
     """Good words, bad words, and a pair ("not good") that turns a good word bad."""
     rng = np.random.default_rng(seed)
-    filler = ["the", "Food", "was", "it", "and", "café", "naïve", "日本", "don't", "a1", "ÜBER", "“quoted”", "x-y", "🙂"]
+    filler = [
+        "the",
+        "Food",
+        "was",
+        "it",
+        "and",
+        "café",
+        "naïve",
+        "日本",
+        "don't",
+        "a1",
+        "ÜBER",
+        "“quoted”",
+        "x-y",
+        "🙂",
+    ]
     texts, truths = [], []
     for _ in range(rows):
         truth = int(rng.random() < 0.6)
@@ -127,7 +142,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.syspath_prepend(folder)
 
     def write(
-        kind: str, *, rows: int = 1500, validation_rows: int = 600, change: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+        kind: str,
+        *,
+        rows: int = 1500,
+        validation_rows: int = 600,
+        change: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     ) -> SimpleNamespace:
         create, inputs, problem, metric, offset = KINDS[kind]
         window = Window(name="gain", stream="s", key=("id",), value="v", length=timedelta(hours=6))
@@ -138,7 +157,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         uris = []
         for part, count, seed in (("training", rows, 1), ("validation", validation_rows, 2)):
             frame = create(count, seed).with_columns(
-                pl.int_range(count).cast(pl.String).alias("key"), pl.lit("b").alias("block"), pl.lit(1.0).alias("weight")
+                pl.int_range(count).cast(pl.String).alias("key"),
+                pl.lit("b").alias("block"),
+                pl.lit(1.0).alias("weight"),
             )
             uri = str(tmp_path / f"{kind}-{part}.parquet")
             card = DatasetCard(signature=signature, metric=metric, offset=offset, part=part)

@@ -35,5 +35,8 @@ def test_a_build_beats_the_baseline_and_its_package_answers_with_the_metric_it_p
     assert compute(result.metric, truth, predictions) == pytest.approx(result.chosen.value, rel=1e-4)
     assert compute(result.metric, truth, frame["baseline"].to_numpy()) == pytest.approx(result.baseline_metric)
     # A served instance is a positional list, null as None; it must get what the column got.
-    rows = [[None if v is None or v != v else v for v in row] for row in zip(*(columns[i.name] for i in card.signature.inputs), strict=True)]
+    rows = [
+        [None if v is None or v != v else v for v in row]
+        for row in zip(*(columns[i.name] for i in card.signature.inputs), strict=True)
+    ]
     np.testing.assert_allclose(predictor.predict_rows(rows[:100]), predictions[:100], rtol=1e-5, atol=1e-5)
