@@ -14,7 +14,11 @@ import secrets
 import tempfile
 from pathlib import Path
 
+import structlog
+
 from ninefold.errors import ConfigurationError, NotAuthenticated
+
+log = structlog.get_logger()
 
 _PREFIX = "nf_"
 
@@ -81,6 +85,44 @@ class Keys:
         if found is None:
             raise NotAuthenticated("The API key is not known.", remedy="Make one with: ninefold key create NAME")
         return found
+
+
+class KeysFile:
+    """The keys in a file, read again when it changed: a new key works at once, and so does the end of an old one.
+
+    A file that became unreadable leaves the last good keys in force.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigurationError: It is missing or broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._stamp()
+        self._keys = Keys.from_file(path)
+
+    @property
+    def keys(self) -> Keys:
+        """The keys in force."""
+        stamp = self._stamp()
+        if stamp != self._seen:
+            self._seen = stamp
+            try:
+                self._keys = Keys.from_file(self._path)
+            except ConfigurationError as error:
+                log.error("keys not read", error=str(error))
+        return self._keys
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        # The file is replaced, never rewritten, so two versions differ in their inode at least.
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def create_key(path: Path, name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ninefold.errors import ConfigurationError, NotAuthenticated
-from ninefold.keys import Keys, create_key, local_key
+from ninefold.keys import Keys, KeysFile, create_key, local_key
 
 
 def test_a_key_is_admitted_by_either_header_and_stored_only_as_a_hash(tmp_path: Path) -> None:
@@ -53,3 +53,18 @@ def test_the_local_key_is_made_once(tmp_path: Path) -> None:
     assert local_key(tmp_path, tmp_path / "keys.json") == first
     assert Keys.from_file(tmp_path / "keys.json").name_of(first.encode()) == "local"
     assert stat.S_IMODE((tmp_path / "local.key").stat().st_mode) == 0o600
+
+
+def test_a_keys_file_is_read_again_when_it_changed_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    old = create_key(path, "shop")
+    file = KeysFile(path)
+    new = create_key(path, "shop")
+    assert file.keys.name_of(new.encode()) == "shop"
+    with pytest.raises(NotAuthenticated):
+        file.keys.name_of(old.encode())
+    for damage in ("{", ""):
+        path.write_text(damage)
+        assert file.keys.name_of(new.encode()) == "shop"
+    path.unlink()
+    assert file.keys.name_of(new.encode()) == "shop"
