@@ -1,0 +1,55 @@
+"""``python -m serving.collector``: takes truths, events and feedback, and keeps windows up to date."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+import uvicorn
+
+from ninefold.errors import NinefoldError
+from ninefold.keys import KeysFile
+from ninefold.service import bound_socket
+from ninefold.settings import settings
+from ninefold.store import open_store
+from ninefold.usecase import load_use_case
+from serving.collector.app import Collector
+
+
+def serve(arguments: Sequence[str] | None = None) -> None:
+    """Serves until SIGTERM; then answers what is open, writes what waits, and ends.
+
+    Raises:
+        NinefoldError: The port is taken, the use case is unknown, or something that it opens can't be opened.
+    """
+    parser = argparse.ArgumentParser(prog="python -m serving.collector", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--use-case", required=True, help="Name or import path of the use case.")
+    parser.add_argument("--host", default=settings().host, help="Address to listen on.")
+    parser.add_argument("--port", type=int, default=settings().ports.collector, help="Port of HTTP.")
+    options = parser.parse_args(arguments)
+    use_case = load_use_case(options.use_case)
+    # The port first: of two collectors of a use case, one must not touch what the other keeps.
+    listener = bound_socket(options.host, options.port, name="collector")
+    keys = KeysFile(settings().keys_file or settings().home / "keys.json")
+    with closing(open_store(settings().store_url)) as store:
+        collector = Collector(use_case, settings(), store, keys)
+        config = uvicorn.Config(
+            collector.app(), access_log=False, log_level="warning", lifespan="on", timeout_graceful_shutdown=20,
+            server_header=False,
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def main() -> None:
+    """Runs the service; an error of Ninefold's own is one line and its exit code."""
+    try:
+        serve()
+    except NinefoldError as error:
+        sys.stderr.write(f"collector: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The collector's HTTP: truths, events and feedback, answered when they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ninefold.clock import WallClock
+from ninefold.errors import InvalidInput, NinefoldError, NotFound
+from ninefold.keys import KeysFile
+from ninefold.records import derived_id
+from ninefold.service import JSON, authenticated, read_json, service_app
+from ninefold.settings import Settings
+from ninefold.store import Store
+from ninefold.usecase import UseCase
+from serving.collector import metrics
+from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
+from serving.collector.intake import FEEDBACK_STREAM, Intake
+from serving.collector.keeper import Batch, Outcome
+from serving.collector.lookup import predictions_of
+from serving.collector.openapi import document
+from serving.collector.session import CollectorSession, make_durable
+from serving.collector.writer import Writer
+
+MAX_LISTED = 20
+"""Errors of a batch that an answer lists."""
+
+SHIPPING_SECONDS = 0.5
+"""How long feedback waits for its prediction: the front end's journal is shipped within a fraction of a second."""
+
+_WORTH_A_THREAD = 500
+_T = TypeVar("_T")
+
+
+class Collector:
+    """The collector of one use case.
+
+    Args:
+        use_case: The use case.
+        settings: Bounds, clock, and where rows lie.
+        store: The production database, open.
+        keys: Who is admitted.
+    """
+
+    def __init__(self, use_case: UseCase, settings: Settings, store: Store, keys: KeysFile) -> None:
+        self._use_case = use_case
+        self._store = store
+        self._keys = keys
+        self._mode = settings.clock
+        self._clock = WallClock()
+        self._max_bytes = settings.serving.max_body_bytes
+        self._intake = Intake(use_case, clock=settings.clock, max_items=settings.serving.max_instances)
+        self._writer = Writer(
+            lambda: CollectorSession(use_case, store, settings.online_url, settings.clock),
+            max_waiting=10 * settings.serving.max_instances,
+            on_windows=metrics.LAG.observe,
+        )
+        if settings.clock == "wall":
+            # A replay's history can be sent again, so it does not wait for the disk.
+            make_durable(store)
+        self._openapi = document(use_case, clock=settings.clock, max_items=settings.serving.max_instances)
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        metrics.watch(
+            lambda: self._writer.waiting,
+            lambda: math.nan if self._writer.watermark is None else self._writer.watermark.timestamp(),
+            self._watermark_age,
+        )
+        handlers = {"truths": self._truths, "events": self._events, "feedback": self._feedback}
+        return service_app(
+            routes=[
+                Route(f"/v1/{kind}", self._endpoint(kind, handler), methods=["POST"])
+                for kind, handler in handlers.items()
+            ],
+            ready=lambda: self._writer.problem,
+            openapi=self._openapi,
+            lifespan=self._lifespan,
+        )
+
+    def _endpoint(
+        self, kind: str, handler: Callable[[Request, Any], Awaitable[Outcome]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                authenticated(self._keys.keys, request)
+                outcome = await handler(request, await read_json(request, max_bytes=self._max_bytes))
+            except NinefoldError as error:
+                metrics.REFUSED.labels(kind, str(error.http_status)).inc()
+                if isinstance(error, InvalidBatch):
+                    return _refused(error)
+                raise
+            metrics.count(kind, outcome)
+            return JSON(outcome.to_json())
+
+        return endpoint
+
+    async def _truths(self, _: Request, body: Any) -> Outcome:
+        return await self._keep(Batch(truths=await self._read(self._intake.truths, body, "truths")))
+
+    async def _events(self, request: Request, body: Any) -> Outcome:
+        wait = request.query_params.get("wait")
+        if wait not in (None, "windows"):
+            raise InvalidInput(
+                "wait", f"{wait!r:.60} can't be waited for.", remedy="Leave it out, or send wait=windows."
+            )
+        events, advance_to = await self._read(self._intake.events, body, "events")
+        return await self._keep(Batch(events=events, advance_to=advance_to), wait_for_windows=wait is not None)
+
+    async def _feedback(self, _: Request, body: Any) -> Outcome:
+        given = await self._read(self._intake.feedback, body, "feedback")
+        predictions = await self._predictions({feedback.prediction_id for feedback in given})
+        for place, feedback in enumerate(given):
+            if feedback.prediction_id not in predictions:
+                raise NotFound(
+                    f"feedback[{place}].prediction_id: there is no prediction {feedback.prediction_id!r:.80}.",
+                    remedy="Send the prediction_id of an answer of this use case's front end.",
+                )
+        truths, events = [], []
+        for feedback in given:
+            key, decided_at = predictions[feedback.prediction_id]
+            if feedback.value is not None:
+                truths.append(_said(feedback, feedback.value, key, decided_at))
+            else:
+                events.append(_remarked(feedback, key, decided_at))
+        return await self._keep(Batch(truths=truths, events=events))
+
+    async def _read(self, read: Callable[[Any, datetime], _T], body: Any, kind: str) -> _T:
+        now = self._clock.now()
+        items = body.get(kind) if isinstance(body, dict) else None
+        if isinstance(items, list) and len(items) > _WORTH_A_THREAD:
+            return await run_in_threadpool(read, body, now)
+        return read(body, now)
+
+    async def _predictions(self, ids: set[str]) -> dict[str, tuple[str, datetime]]:
+        found = await run_in_threadpool(predictions_of, self._store, self._use_case.name, ids)
+        if len(found) < len(ids):
+            await asyncio.sleep(SHIPPING_SECONDS)
+            found = await run_in_threadpool(predictions_of, self._store, self._use_case.name, ids)
+        return found
+
+    async def _keep(self, batch: Batch, *, wait_for_windows: bool = False) -> Outcome:
+        return await asyncio.wrap_future(self._writer.submit(batch, wait_for_windows=wait_for_windows))
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._writer.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(self._writer.stop)
+
+    def _watermark_age(self) -> float:
+        """Seconds that the windows lag behind the clock; in event time the watermark is the clock."""
+        if self._writer.watermark is None:
+            return math.nan
+        if self._mode == "event":
+            return 0.0
+        return (self._clock.now() - self._writer.watermark).total_seconds()
+
+
+def _said(feedback: FeedbackInput, value: float, key: str, decided_at: datetime) -> TruthInput:
+    """Feedback that names the right value: a truth, by a user."""
+    return TruthInput(
+        id=feedback.id,
+        key=key,
+        value=value,
+        known_at=feedback.known_at,
+        earliest=decided_at,
+        source="user",
+        annotator=feedback.user,
+        note=feedback.text,
+    )
+
+
+def _remarked(feedback: FeedbackInput, key: str, decided_at: datetime) -> EventInput:
+    """Feedback that does not: an event, for labelling to look at."""
+    return EventInput(
+        id=feedback.id or derived_id("feedback", feedback.prediction_id, feedback.text or "", feedback.user or ""),
+        stream=FEEDBACK_STREAM,
+        happened_at=feedback.known_at or decided_at,
+        known_at=feedback.known_at,
+        values={"prediction_id": feedback.prediction_id, "key": key, "text": feedback.text, "user": feedback.user},
+    )
+
+
+def _refused(error: InvalidBatch) -> Response:
+    """The answer that lists what is wrong with a batch."""
+    return JSON(
+        {
+            "error": str(error),
+            "field": error.field,
+            "wrong": len(error.errors),
+            "total": error.total,
+            "errors": [{"field": e.field, "error": str(e)} for e in error.errors[:MAX_LISTED]],
+        },
+        status_code=error.http_status,
+    )

@@ -1,0 +1,93 @@
+"""What the writer's thread works with: the store, the online rows, the windows, and which of them versions need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from ninefold.clock import Clock, EventClock, WallClock
+from ninefold.online import open_online_store
+from ninefold.records import Event
+from ninefold.store import Store
+from ninefold.usecase import UseCase
+from serving.collector.keeper import Batch, Keeper, Outcome
+from serving.featurizer import StreamingFeaturizer, open_windows
+
+VERSIONS_SECONDS = 2.0
+"""How often the windows that versions need are looked up."""
+
+
+def make_durable(store: Store) -> None:
+    """Makes SQLite write to the disk before a commit returns; PostgreSQL does by itself."""
+    if store.is_postgresql:
+        return
+
+    @sa.event.listens_for(store.engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=FULL")
+
+    store.engine.dispose()
+
+
+class CollectorSession:
+    """One use case's keeper over real stores, its windows restored. Made, used and closed in one thread.
+
+    Args:
+        use_case: The use case.
+        store: The production database; stays open.
+        online_url: Where online rows lie.
+        mode: ``wall`` or ``event``.
+
+    Raises:
+        StoreError: The log can't be read, or the online rows can't be written.
+        ConfigurationError: A version needs a window that is no longer declared.
+    """
+
+    def __init__(self, use_case: UseCase, store: Store, online_url: str, mode: Literal["wall", "event"]) -> None:
+        self._use_case = use_case
+        self._store = store
+        # An event clock begins before all events: the first ones move it.
+        clock: Clock = WallClock() if mode == "wall" else EventClock(datetime.min.replace(tzinfo=UTC))
+        self._online = open_online_store(online_url)
+        try:
+            windows = open_windows(use_case, store.versions(use_case.name))
+            self._windows = StreamingFeaturizer(windows, self._online, self._log)
+            self._windows.restore(clock.now() if mode == "wall" else None)
+        except BaseException:
+            self._online.close()
+            raise
+        self._keeper = Keeper(use_case.name, store, self._windows, clock, mode)
+        self._looked_up = time.monotonic()
+
+    @property
+    def watermark(self) -> datetime | None:
+        """How far the windows reach."""
+        return self._keeper.watermark
+
+    def keep(self, batches: list[Batch]) -> list[Outcome]:
+        """Keeps a group of batches."""
+        return self._keeper.keep(batches)
+
+    def flush(self) -> None:
+        """Writes the windows that changed."""
+        self._keeper.flush()
+
+    def tick(self) -> None:
+        """Lets time pass, and fills the windows that new versions need."""
+        self._keeper.tick()
+        if time.monotonic() - self._looked_up >= VERSIONS_SECONDS:
+            self._looked_up = time.monotonic()
+            windows = open_windows(self._use_case, self._store.versions(self._use_case.name))
+            if set(windows) != self._windows.views:
+                self._windows.use(windows)
+
+    def close(self) -> None:
+        """Ends the connection to the online rows."""
+        self._online.close()
+
+    def _log(self, stream: str, *, since: datetime | None) -> Iterator[Event]:
+        return self._store.events_known(self._use_case.name, stream, since=since)
