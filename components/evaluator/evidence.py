@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class Evidence:
         small_slices: Slices that are too small to judge by.
         nulls: Shares of nulls in the model's inputs.
         parity: Whether the packaged model predicts what the trained one does.
+        notes: Of the test set's card: how history was divided, what was dropped and why.
     """
 
     baseline: Evaluation | None
@@ -85,6 +86,7 @@ class Evidence:
     small_slices: int = 0
     nulls: tuple[NullShare, ...] | None = None
     parity: bool | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
@@ -98,6 +100,7 @@ class Evidence:
             if self.nulls is None
             else [{"input": n.input, "training": n.training, "test": n.test} for n in self.nulls],
             "parity": self.parity,
+            "notes": dict(self.notes),
         }
 
     @classmethod
@@ -124,6 +127,7 @@ class Evidence:
             small_slices=document["small_slices"],
             nulls=None if document["nulls"] is None else tuple(NullShare(**n) for n in document["nulls"]),
             parity=document["parity"],
+            notes=document["notes"],
         )
 
 
@@ -167,6 +171,7 @@ def gather(
         small_slices=small,
         nulls=null_shares(test.inputs, statistics) if statistics is not None and len(everything) else None,
         parity=parity,
+        notes=test.card.notes,
     )
 
 
@@ -218,11 +223,11 @@ def _compare_slices(
     rows, of_a, of_b = _paired(test, a, b)
     found: list[SliceComparison] = []
     small = 0
-    for field, value, mask in slice_rows(use_case, {name: column[rows] for name, column in test.request.items()}):
+    for name, value, mask in slice_rows(use_case, {n: column[rows] for n, column in test.request.items()}):
         if np.count_nonzero(mask) < SMALL_SLICE_ROWS:
             small += 1
             continue
         chosen = rows[mask]
         comparison = compare(use_case.metric, test.truth[chosen], of_a[mask], of_b[mask], test.blocks[chosen])
-        found.append(SliceComparison(field=field, value=value, comparison=comparison))
+        found.append(SliceComparison(field=name, value=value, comparison=comparison))
     return tuple(found), small

@@ -169,8 +169,10 @@ def _beats_baseline(gates: Gates, comparison: Comparison | None) -> Check:
         "failed": "The candidate does not beat the baseline",
         "unknown": "It is not shown that the candidate beats the baseline",
     }[outcome]
-    asked = f"by more than {bound:.1%}" if bound else "at all"
-    return _check(name, outcome, f"{verdict} {asked}: {_words(comparison, 'baseline')}", comparison.relative.low, bound)
+    asked = f" by more than {bound:.1%}" if bound else ""
+    return _check(
+        name, outcome, f"{verdict}{asked}. It has {_words(comparison, 'baseline')}", comparison.relative.low, bound
+    )
 
 
 def _no_worse_than_incumbent(gates: Gates, comparison: Comparison | None) -> Check:
@@ -183,7 +185,7 @@ def _no_worse_than_incumbent(gates: Gates, comparison: Comparison | None) -> Che
         "failed": "The candidate is worse than the incumbent",
         "unknown": "It is not shown that the candidate is not worse than the incumbent",
     }[outcome]
-    words = f"{verdict} by more than {gates.incumbent_margin:.1%}: {_words(comparison, 'incumbent')}"
+    words = f"{verdict} by more than {gates.incumbent_margin:.1%}. It has {_words(comparison, 'incumbent')}"
     return _check(name, outcome, words, comparison.relative.low, bound)
 
 
@@ -276,8 +278,8 @@ def _words(comparison: Comparison, reference: str) -> str:
     if not math.isfinite(relative.low):
         return f"{values}, with no interval over {comparison.blocks:,} blocks."
     return (
-        f"{values}, an improvement of {_signed(relative.value)} ({comparison.level:.0%} interval over "
-        f"{comparison.blocks:,} blocks: {_signed(relative.low)} to {_signed(relative.high)})."
+        f"{values}: {abs(relative.value):.1%} {'worse' if relative.value < 0 else 'better'} ({comparison.level:.0%} interval "
+        f"over {comparison.blocks:,} blocks: {_signed(relative.low)} to {_signed(relative.high)})."
     )
 
 

@@ -1,0 +1,230 @@
+"""The report of an evaluation, for people: what was decided and why, metrics, errors, slices, the data behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.evaluator import pictures
+from components.evaluator.blocks import Interval
+from components.evaluator.distribution import ErrorDistribution
+from components.evaluator.evaluation import Evaluation
+from components.evaluator.evidence import Evidence
+from components.evaluator.gate import GateDecision
+from components.evaluator.render import Section, Table, render_html, render_markdown
+from components.evaluator.slices import SMALL_SLICE_ROWS
+from ninefold.metrics import definition
+from ninefold.usecase import UseCase
+
+SHOWN_SLICES = 60
+
+
+def to_html(use_case: UseCase, evidence: Evidence, decision: GateDecision | None = None) -> str:
+    """The report as one HTML page with its pictures; nothing is loaded from elsewhere.
+
+    Args:
+        use_case: What was evaluated.
+        evidence: Evaluations and comparisons.
+        decision: The gate's; None where nothing was to be decided.
+    """
+    return render_html(use_case.title, decision, compose(use_case, evidence, decision))
+
+
+def to_markdown(use_case: UseCase, evidence: Evidence, decision: GateDecision | None = None) -> str:
+    """The report as Markdown, without pictures."""
+    return render_markdown(use_case.title, decision, compose(use_case, evidence, decision, pictured=False))
+
+
+def write_report(folder: Path, use_case: UseCase, evidence: Evidence, decision: GateDecision | None = None) -> Path:
+    """Writes ``report.html``, ``report.md`` and its pictures into a folder, and returns the page's path."""
+    sections = compose(use_case, evidence, decision)
+    folder.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        if section.picture:
+            (folder / f"{section.picture[0]}.svg").write_text(section.picture[1], encoding="utf-8")
+    (folder / "report.md").write_text(render_markdown(use_case.title, decision, sections), encoding="utf-8")
+    page = folder / "report.html"
+    page.write_text(render_html(use_case.title, decision, sections), encoding="utf-8")
+    return page
+
+
+def compose(
+    use_case: UseCase, evidence: Evidence, decision: GateDecision | None, *, pictured: bool = True
+) -> list[Section]:
+    """What the report says, without a format."""
+    models = _models(evidence)
+    sections = []
+    if decision is not None:
+        checks = tuple((check.outcome, check.words) for check in decision.reasons)
+        sections.append(Section(title="Why", checks=checks))
+    if not models:
+        return [*sections, Section(title="Metrics", words="Nothing was evaluated.")]
+    sections.append(Section(title="Metrics", words=_about(models[-1][1]), table=_metrics(models, use_case)))
+    if use_case.problem == "regression":
+        sections.append(
+            Section(
+                title="Errors", table=_errors(models),
+                picture=("errors", pictures.errors(models, use_case.target.unit or "")) if pictured else None,
+                caption="Errors of all rows but the outermost 1 % on either side. Left of zero: predicted too low.",
+            )
+        )  # fmt: skip
+    else:
+        sections.append(
+            Section(
+                title="Probabilities", table=_confusion(models),
+                picture=("calibration", pictures.calibration(models)) if pictured else None,
+                caption="Left: on the dashed line, what was predicted came true as often as predicted; a larger dot is "
+                "more rows. Right: how well the classes are told apart.",
+            )
+        )  # fmt: skip
+    if pictured and (line := pictures.by_block(models, use_case.metric.unit)):
+        sections.append(
+            Section(
+                title="Block by block", picture=("blocks", line),
+                caption="Blocks are what is independent: rows of one block rise and fall together.",
+            )
+        )  # fmt: skip
+    improved = pictures.improvements(evidence, use_case.gates) if pictured else None
+    sections.append(_slices(use_case, evidence, models, ("slices", improved) if improved else None))
+    if evidence.notes:
+        sections.append(Section(title="The data", table=_notes(evidence.notes)))
+    return sections
+
+
+def _models(evidence: Evidence) -> list[tuple[str, Evaluation]]:
+    roles = (("baseline", evidence.baseline), ("incumbent", evidence.incumbent), ("candidate", evidence.candidate))
+    # Where the live version is the baseline, showing it twice says nothing.
+    return [(r, e) for r, e in roles if e is not None and not (r == "incumbent" and e.version == 0)]
+
+
+def _about(evaluation: Evaluation) -> str:
+    missing = evaluation.expected_rows - evaluation.rows
+    words = f"On {evaluation.rows:,} test rows in {evaluation.blocks:,} independent blocks."
+    if missing:
+        words += f" For {missing:,} more ({1 - evaluation.coverage:.1%}) there is no prediction."
+    return words + " Beneath the metric that decides stands its 95 % interval over blocks. Best values are bold."
+
+
+def _metrics(models: list[tuple[str, Evaluation]], use_case: UseCase) -> Table:
+    first = models[-1][1]
+    rows = []
+    for name in first.metrics:
+        metric = definition(name)
+        unit = (use_case.target.unit or "") if metric.in_unit else ""
+        values = [e.metrics.get(name, math.nan) for _, e in models]
+        cells = _mark_best([_number(v, unit) for v in values], values, metric.direction)
+        if name == first.metric.name:
+            cells = [f"{cell} [{_range(e.value)}]" for cell, (_, e) in zip(cells, models, strict=True)]
+        rows.append((metric.label, *cells))
+    for name in first.application:
+        rows.append(
+            (name.replace("_", " ").capitalize(), *(_number(e.application.get(name, math.nan)) for _, e in models))
+        )
+    if any(e.latency for _, e in models):
+        for label, attribute, unit in (
+            ("Latency of one row, median", "p50_ms", "ms"),
+            ("Latency of one row, 99 %", "p99_ms", "ms"),
+            ("Throughput", "rows_per_second", "rows/s"),
+        ):
+            rows.append(
+                (label, *(_number(getattr(e.latency, attribute), unit) if e.latency else "–" for _, e in models))
+            )
+    return Table(header=("", *(_role(role, e) for role, e in models)), rows=tuple(rows))
+
+
+def _role(role: str, evaluation: Evaluation) -> str:
+    return role.capitalize() + (f" (version {evaluation.version})" if evaluation.version else "")
+
+
+def _errors(models: list[tuple[str, Evaluation]]) -> Table:
+    spreads = [(role, e.distribution) for role, e in models if isinstance(e.distribution, ErrorDistribution)]
+    shown = (0.5, 0.75, 0.9, 0.95, 0.99)
+    rows = tuple(
+        (f"{level:.0%} of rows are off by at most", *(_number(d.absolute_quantiles[level]) for _, d in spreads))
+        for level in shown
+    )
+    return Table(header=("", *(role.capitalize() for role, _ in spreads)), rows=rows)
+
+
+def _confusion(models: list[tuple[str, Evaluation]]) -> Table:
+    names = {
+        "true_positive": "Predicted 1, is 1", "false_positive": "Predicted 1, is 0",
+        "false_negative": "Predicted 0, is 1", "true_negative": "Predicted 0, is 0",
+    }  # fmt: skip
+    spreads = [(role, e.distribution) for role, e in models if not isinstance(e.distribution, ErrorDistribution)]
+    rows = tuple((label, *(f"{d.confusion[name]:,}" for _, d in spreads)) for name, label in names.items())
+    return Table(header=("At 0.5", *(role.capitalize() for role, _ in spreads)), rows=rows)
+
+
+def _slices(
+    use_case: UseCase, evidence: Evidence, models: list[tuple[str, Evaluation]], picture: tuple[str, str] | None
+) -> Section:
+    compared = {(s.field, s.value): s.comparison for s in evidence.slices}
+    by_role = [{(s.field, s.value): s for s in e.slices} for _, e in models]
+    all_slices = by_role[-1]
+    if not all_slices:
+        return Section(title="Slices", words="The use case declares none.")
+    rows = []
+    for (field, value), one in list(all_slices.items())[:SHOWN_SLICES]:
+        values = [found[(field, value)].metric if (field, value) in found else math.nan for found in by_role]
+        comparison = compared.get((field, value))
+        gain = (
+            f"{_percent(comparison.relative.value)} [{_range(comparison.relative, share=True)}]" if comparison else "–"
+        )
+        cells = _mark_best([_number(v) for v in values], values, use_case.metric.direction)
+        rows.append((f"{field} = {value}", f"{one.rows:,}{' (small)' if one.small else ''}", *cells, gain))
+    header = ("", "Rows", *(role.capitalize() for role, _ in models), "Improvement over the baseline")
+    small = sum(one.small for one in all_slices.values())
+    words = f"{definition(use_case.metric.name).label} on parts of the rows."
+    if small:
+        words += f" {small} of {len(all_slices)} have fewer than {SMALL_SLICE_ROWS} rows and decide nothing."
+    if len(all_slices) > SHOWN_SLICES:
+        words += f" The first {SHOWN_SLICES} of {len(all_slices)} are listed; the evaluation's JSON has all."
+    return Section(
+        title="Slices", words=words, table=Table(header=header, rows=tuple(rows)),
+        picture=picture,
+        caption="Dot: improvement; bar: its 95 % interval over blocks. Green: surely better, red: surely worse.",
+    )  # fmt: skip
+
+
+def _notes(notes: Mapping[str, Any]) -> Table:
+    """Notes are nested counts; each leaf is a row."""
+    rows: list[tuple[str, ...]] = []
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                walk(f"{path} · {name}" if path else str(name), inner)
+        else:
+            rows.append((path, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)))
+
+    walk("", notes)
+    return Table(header=("", ""), rows=tuple(rows))
+
+
+def _mark_best(cells: list[str], values: list[float], direction: str | None) -> list[str]:
+    known = [v for v in values if math.isfinite(v)]
+    if direction is None or len(known) < 2:
+        return cells
+    best = min(known) if direction == "minimize" else max(known)
+    return [f"*{cell}" if value == best else cell for cell, value in zip(cells, values, strict=True)]
+
+
+def _number(value: float, unit: str = "") -> str:
+    if not math.isfinite(value):
+        return "undefined"
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{text} {unit}".strip().replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{share:+.1%}".replace("-", "−") if math.isfinite(share) else "undefined"
+
+
+def _range(interval: Interval, *, share: bool = False) -> str:
+    if not math.isfinite(interval.low):
+        return "unknown"
+    low, high = ((_percent(x) if share else _number(x)) for x in (interval.low, interval.high))
+    return f"{low} to {high}"
