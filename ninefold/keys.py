@@ -113,7 +113,7 @@ class KeysFile:
             try:
                 self._keys = Keys.from_file(self._path)
             except ConfigurationError as error:
-                log.error("keys not read", error=str(error))
+                log.warning("keys not read", error=str(error))
         return self._keys
 
     def _stamp(self) -> tuple[int, int, int] | None:
