@@ -277,9 +277,10 @@ def _words(comparison: Comparison, reference: str) -> str:
     )
     if not math.isfinite(relative.low):
         return f"{values}, with no interval over {comparison.blocks:,} blocks."
+    verdict = f"{abs(relative.value):.1%} {'worse' if relative.value < 0 else 'better'}"
     return (
-        f"{values}: {abs(relative.value):.1%} {'worse' if relative.value < 0 else 'better'} ({comparison.level:.0%} interval "
-        f"over {comparison.blocks:,} blocks: {_signed(relative.low)} to {_signed(relative.high)})."
+        f"{values}: {verdict} ({comparison.level:.0%} interval over {comparison.blocks:,} blocks: "
+        f"{_signed(relative.low)} to {_signed(relative.high)})."
     )
 
 

@@ -40,10 +40,8 @@ class Section:
     caption: str = ""
 
 
-def render_markdown(
-    title: str, decision: GateDecision | None, sections: list[Section], *, pictures_in: str = ""
-) -> str:
-    """The report as Markdown.
+def render_markdown(title: str, decision: GateDecision | None, sections: list[Section]) -> str:
+    """The report as Markdown; pictures are links to ``<name>.svg`` beside it.
 
     Args:
         title: Its first heading.
