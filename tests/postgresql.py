@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 GIVEN = "NINEFOLD_TEST_POSTGRES_URL"
+_CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,23 @@ class PostgreSQL:
     url: str = ""
     skip: str = ""
 
-    def new_database(self) -> str:
-        """Makes an empty database; its URL."""
+    def new_database(self, like: str = "") -> str:
+        """Makes a database, empty or as the one behind the URL ``like``, which nobody may be connected to; its URL."""
+        template = _name(like) if like else "template0"
         name = f"ninefold_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+            connection.execute(_CREATE.format(sql.Identifier(name), sql.Identifier(template)))
         base, _, query = self.url.partition("?")
         return f"{base.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
 
     def drop_database(self, url: str) -> None:
         """Removes a database of ``new_database``, whoever is still connected."""
-        name = url.partition("?")[0].rsplit("/", 1)[1]
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_name(url))))
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rsplit("/", 1)[1]
 
 
 @contextmanager
@@ -61,7 +66,7 @@ def running() -> Iterator[PostgreSQL]:
         yield PostgreSQL(skip="no PostgreSQL: it refuses to run as root, and there is no user postgres or nobody")
         return
     # A short path: a socket's name may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="nfpg", dir="/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="nfpg", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(folder, user)
     data, log = folder / "data", folder / "log"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import sqlalchemy as sa
@@ -79,13 +79,21 @@ class Database:
         """Closes every connection."""
         self.engine.dispose()
 
+    def __enter__(self) -> Self:
+        return self
 
-def make_engine(url: str, *, busy_seconds: float) -> Engine:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_engine(url: str, *, busy_seconds: float, durable: bool = False) -> Engine:
     """Connects lazily; for SQLite the folder is made and WAL is switched on.
 
     Args:
         url: ``sqlite:////absolute/store.db`` or ``postgresql://user:password@host/database``.
         busy_seconds: How long a locked SQLite database is waited for.
+        durable: Whether a commit in SQLite waits for the disk. Else it survives the death of the process alone.
+            PostgreSQL's own settings say it there.
 
     Raises:
         ConfigurationError: Another kind of URL, or the driver is not installed.
@@ -101,7 +109,7 @@ def make_engine(url: str, *, busy_seconds: float) -> Engine:
         ) from error
     match parsed.drivername:
         case "sqlite" | "sqlite+pysqlite":
-            return _sqlite(parsed, busy_seconds)
+            return _sqlite(parsed, busy_seconds, durable)
         case "postgres" | "postgresql" | "postgresql+psycopg":
             return _postgresql(parsed.set(drivername="postgresql+psycopg"))
         case other:
@@ -119,7 +127,10 @@ def describe(url: URL) -> str:
 
 
 def _to_json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError as error:
+        raise DataError(f"A value can't be kept as JSON: {error}.") from error
 
 
 def _postgresql(url: URL) -> Engine:
@@ -141,7 +152,7 @@ def _postgresql(url: URL) -> Engine:
         ) from error
 
 
-def _sqlite(url: URL, busy_seconds: float) -> Engine:
+def _sqlite(url: URL, busy_seconds: float, durable: bool) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ConfigurationError(
             f"A store in SQLite needs a file; {url.database!r} names none.", remedy="Write sqlite:////path/store.db."
@@ -163,7 +174,7 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
         # Else the driver begins transactions by itself, too late and in the wrong mode.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 

@@ -90,7 +90,9 @@ class Records(Database):
     def prediction(self, prediction_id: str) -> Prediction | None:
         """One prediction; None when there is none of that id."""
         query = sa.select(predictions).where(predictions.c.prediction_id == prediction_id)
-        return next(self._records(PREDICTIONS, query), None)
+        with self.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else PREDICTIONS.from_row(row)
 
     def truths(self, use_case: str, *, known_until: datetime | None = None) -> Iterator[Truth]:
         """The newest known truth of each key, by key.
@@ -226,8 +228,9 @@ class Records(Database):
         return map(kind.from_row, self._rows(query))
 
     def _rows(self, query: Select[Any]) -> Iterator[Any]:
-        with self.reading() as connection:
-            yield from connection.execution_options(yield_per=_FETCH).execute(query)
+        # Both are closed when a reader stops half-way.
+        with self.reading() as connection, connection.execution_options(yield_per=_FETCH).execute(query) as result:
+            yield from result
 
 
 def _between(time: ColumnElement[int], since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:

@@ -152,7 +152,10 @@ class Kind(Generic[Record]):
             DataError: The record holds what can't be kept: a naive time, a value that is not finite.
         """
         try:
-            return self.to_row(record)
+            row = self.to_row(record)
+            if not isinstance(row[self.identity], str):
+                raise TypeError("its id is no text")
+            return row
         except (TypeError, ValueError, OverflowError) as error:
             named = getattr(record, self.identity, "?")
             raise DataError(f"The record {named!r} of {self.name} can't be kept: {error}.") from error

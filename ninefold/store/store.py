@@ -25,7 +25,9 @@ class Store(Records, Versions, Ledger):
             }
 
 
-def open_store(url: str, *, clock: Clock | None = None, migrating: bool = True, busy_seconds: float = 5.0) -> Store:
+def open_store(
+    url: str, *, clock: Clock | None = None, migrating: bool = True, busy_seconds: float = 5.0, durable: bool = False
+) -> Store:
     """Opens the production database.
 
     Args:
@@ -33,12 +35,13 @@ def open_store(url: str, *, clock: Clock | None = None, migrating: bool = True, 
         clock: Stamps what nobody else stamps; the wall clock by default.
         migrating: Brings an older schema to the newest one; else an older one is refused.
         busy_seconds: How long a locked SQLite database is waited for.
+        durable: Whether what was written survives the death of the machine, and not of the process alone, in SQLite.
 
     Raises:
         ConfigurationError: The URL names no such database.
         StoreError: It is out of reach, locked or damaged, or its schema is newer than this Ninefold.
     """
-    store = Store(make_engine(url, busy_seconds=busy_seconds), clock or WallClock())
+    store = Store(make_engine(url, busy_seconds=busy_seconds, durable=durable), clock or WallClock())
     try:
         (migrate if migrating else require_current)(store)
     except BaseException:

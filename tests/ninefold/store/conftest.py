@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from ninefold.store import Store, open_store
 
 def _postgresql() -> Any:
     # By path: the tests are no package, and the root is not on the path.
-    spec = importlib.util.spec_from_file_location("ninefold_tests_postgresql", Path(__file__).parents[2] / "postgresql.py")
+    path = Path(__file__).parents[2] / "postgresql.py"
+    spec = importlib.util.spec_from_file_location("ninefold_tests_postgresql", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -30,22 +32,50 @@ def postgresql_server() -> Iterator[Any]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def _migrated(postgresql_server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A migrated database of each kind, to copy: migrating one for each test would take most of the time."""
+    urls = {"sqlite": f"sqlite:///{tmp_path_factory.mktemp('template') / 'store.db'}"}
+    if not postgresql_server.skip:
+        urls["postgresql"] = postgresql_server.new_database()
+    for url in urls.values():
+        open_store(url).close()
+    return urls
+
+
 @pytest.fixture
-def postgresql_url(postgresql_server: Any) -> Iterator[str]:
-    """An empty database on PostgreSQL."""
+def postgresql_url(postgresql_server: Any, _migrated: dict[str, str]) -> Iterator[str]:
+    """A database of a store on PostgreSQL, without records."""
+    if postgresql_server.skip:
+        pytest.skip(postgresql_server.skip)
+    url = postgresql_server.new_database(like=_migrated["postgresql"])
+    yield url
+    postgresql_server.drop_database(url)
+
+
+_BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=_BOTH)
+def url(request: pytest.FixtureRequest, _migrated: dict[str, str], tmp_path: Path) -> str:
+    """A database of a store, without records."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    shutil.copy(_migrated["sqlite"].removeprefix("sqlite:///"), tmp_path / "store.db")
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture(params=_BOTH)
+def empty_url(request: pytest.FixtureRequest, postgresql_server: Any, tmp_path: Path) -> Iterator[str]:
+    """An empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new' / 'store.db'}"
+        return
     if postgresql_server.skip:
         pytest.skip(postgresql_server.skip)
     url = postgresql_server.new_database()
     yield url
     postgresql_server.drop_database(url)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
-    return str(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture
