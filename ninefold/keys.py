@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from ninefold.errors import ConfigurationError, NotAuthenticated
+from ninefold.errors import ConfigurationError, NotAuthenticated, NotFound
 
 log = structlog.get_logger()
 
@@ -132,13 +132,46 @@ def create_key(path: Path, name: str) -> str:
     """
     key = _PREFIX + secrets.token_urlsafe(32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    hashes: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    hashes[name] = _digest(key).hex()
+    _replace(path, _hashes(path) | {name: _digest(key).hex()})
+    return key
+
+
+def key_names(path: Path) -> list[str]:
+    """Names in the keys file, in order; none when there is no file.
+
+    Raises:
+        ConfigurationError: It is broken.
+    """
+    return sorted(_hashes(path))
+
+
+def revoke_key(path: Path, name: str) -> None:
+    """Takes a key out of the keys file.
+
+    Raises:
+        NotFound: There is no key of that name.
+        ConfigurationError: The file is broken.
+    """
+    hashes = _hashes(path)
+    if name not in hashes:
+        raise NotFound(f"There is no key {name!r}.", remedy=f"There are {', '.join(sorted(hashes)) or 'none'}.")
+    _replace(path, {other: digest for other, digest in hashes.items() if other != name})
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    try:
+        return {str(name): str(digest) for name, digest in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise ConfigurationError(f"The keys file {path} is broken: {error}.") from error
+
+
+def _replace(path: Path, hashes: dict[str, str]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "w") as file:
         json.dump(hashes, file, indent=1)
     Path(temporary).replace(path)
-    return key
 
 
 def local_key(home: Path, keys_file: Path) -> str:
