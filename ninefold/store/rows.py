@@ -152,10 +152,7 @@ class Kind(Generic[Record]):
             DataError: The record holds what can't be kept: a naive time, a value that is not finite.
         """
         try:
-            row = self.to_row(record)
-            if not isinstance(row[self.identity], str):
-                raise TypeError("its id is no text")
-            return row
+            return self.to_row(record)
         except (TypeError, ValueError, OverflowError) as error:
             named = getattr(record, self.identity, "?")
             raise DataError(f"The record {named!r} of {self.name} can't be kept: {error}.") from error
@@ -167,9 +164,15 @@ def _finite(value: float) -> float:
     return value
 
 
+def _text(identity: str) -> str:
+    if not isinstance(identity, str):
+        raise TypeError(f"its id is {identity!r}")
+    return identity
+
+
 def _prediction_row(record: Prediction) -> dict[str, Any]:
     return {
-        "prediction_id": record.prediction_id,
+        "prediction_id": _text(record.prediction_id),
         "use_case": record.use_case,
         "request_id": record.request_id,
         "key": record.key,
@@ -207,7 +210,7 @@ def _prediction(row: Any) -> Prediction:
 
 def _truth_row(record: Truth) -> dict[str, Any]:
     return {
-        "truth_id": record.truth_id,
+        "truth_id": _text(record.truth_id),
         "use_case": record.use_case,
         "key": record.key,
         "value": _finite(record.value),
@@ -240,7 +243,7 @@ def truth_from(row: Any, *, prefix: str = "") -> Truth:
 
 def _event_row(record: Event) -> dict[str, Any]:
     return {
-        "event_id": record.event_id,
+        "event_id": _text(record.event_id),
         "use_case": record.use_case,
         "stream": record.stream,
         "happened_at_us": to_micros(record.happened_at),
