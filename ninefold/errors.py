@@ -8,6 +8,7 @@ NinefoldError                  exit 1
 ├── NotAuthenticated           HTTP 401 no key, or a wrong one
 ├── NotFound                   HTTP 404
 ├── TooLarge                   HTTP 413 a body or a batch over its bound
+├── LimitReached               HTTP 429 a caller has used up what it may ask
 ├── Unavailable                HTTP 503 a part that is needed does not answer
 ├── DataError                  exit 1   data at rest breaks its contract
 ├── PackageError               exit 1   a model package is damaged, foreign or can't be made
@@ -92,6 +93,12 @@ class TooLarge(NinefoldError):
     """A body or a batch is over its bound."""
 
     http_status = 413
+
+
+class LimitReached(NinefoldError):
+    """A caller has used up what it may ask."""
+
+    http_status = 429
 
 
 class Unavailable(NinefoldError):
