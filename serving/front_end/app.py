@@ -12,6 +12,7 @@ import prometheus_client
 import structlog
 
 from ninefold.errors import InvalidInput, NinefoldError, NotFound, TooLarge
+from ninefold.keys import KeysFile
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers, Caller
 from serving.front_end.explanation import Explanations
@@ -40,6 +41,7 @@ class FrontEnd:
 
     Args:
         use_case: The use case.
+        keys: Keys of callers.
         versions: Which version answers.
         answers: Answers ``:predict``.
         explanations: Answers ``:explain``.
@@ -55,6 +57,7 @@ class FrontEnd:
         self,
         use_case: UseCase,
         *,
+        keys: KeysFile,
         versions: Versions,
         answers: Answers,
         explanations: Explanations,
@@ -66,6 +69,7 @@ class FrontEnd:
         close: Callable[[], None],
     ) -> None:
         self._use_case = use_case
+        self._keys = keys
         self._versions = versions
         self._answers = answers
         self._explanations = explanations
@@ -147,7 +151,7 @@ class FrontEnd:
                     request_id = value.decode("latin-1")
             elif name == b"content-length":
                 length = int(value)
-        return Caller(name=self._versions.keys.authenticate(sent), request_id=request_id, headers=lines), length
+        return Caller(name=self._keys.keys.authenticate(sent), request_id=request_id, headers=lines), length
 
     async def _body(self, length: int, receive: Receive) -> bytes | bytearray:
         """The body, never more than the bound.
@@ -202,7 +206,7 @@ class FrontEnd:
                 headers.append((b"allow", b"POST" if get is None else b"GET"))
             else:
                 if path.startswith("/v1/"):
-                    self._versions.keys.authenticate(scope["headers"])
+                    self._keys.keys.authenticate(scope["headers"])
                 media, body = get()
         except Exception as error:
             status, body = self._refusal(error, scope, headers)
@@ -227,6 +231,7 @@ class FrontEnd:
             {
                 "name": self._use_case.name,
                 "ready": True,
+                "revision": table.revision if table is not None else None,
                 "version": live.version if live is not None else None,
                 "digest": live.digest if live is not None else None,
                 "versions": sorted(table.variants) if table is not None else [],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import structlog
 
 from ninefold.clock import EventClock, WallClock
 from ninefold.errors import ConfigurationError
-from ninefold.keys import local_key
+from ninefold.keys import KeysFile, local_key
 from ninefold.online import open_online_store
 from ninefold.settings import Settings
 from ninefold.store import open_store
@@ -41,7 +42,9 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     """
     bounds = settings.serving
     metrics = Metrics(use_case.name)
-    model_key = _model_key(settings)
+    keys_file = settings.keys_file or settings.home / "keys.json"
+    model_key = _model_key(settings, keys_file)
+    keys = KeysFile(keys_file)
     folder = settings.folder("journal") / use_case.name
     journal = Journal(folder, segment_bytes=settings.journal.segment_bytes, fsync=settings.journal.fsync)
     # The store may be out of reach for as long as the journal has room: answers wait for no database.
@@ -50,7 +53,6 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     versions = Versions(
         use_case,
         routes=settings.home / "gateway" / f"{use_case.name}.json",
-        keys_file=settings.keys_file or settings.home / "keys.json",
         online=open_online_store(settings.online_url),
         model_key=model_key,
         model_timeout=bounds.model_timeout_seconds,
@@ -75,6 +77,7 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
 
     return FrontEnd(
         use_case,
+        keys=keys,
         versions=versions,
         answers=answers,
         explanations=Explanations(
@@ -96,7 +99,7 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     )
 
 
-def _model_key(settings: Settings) -> str:
+def _model_key(settings: Settings, keys_file: Path) -> str:
     """The key that model servers want."""
     if settings.serving.model_key is not None:
         return settings.serving.model_key.get_secret_value()
@@ -104,4 +107,4 @@ def _model_key(settings: Settings) -> str:
         raise ConfigurationError(
             "The front end has no key for the model servers.", remedy="Set NINEFOLD_SERVING__MODEL_KEY."
         )
-    return local_key(settings.home, settings.keys_file or settings.home / "keys.json")
+    return local_key(settings.home, keys_file)

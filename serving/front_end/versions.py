@@ -16,7 +16,6 @@ import structlog
 
 from ninefold.errors import ConfigurationError, DataError, PackageError
 from ninefold.features import FeatureView
-from ninefold.keys import Keys
 from ninefold.online import OnlineStore
 from ninefold.package import verify_package
 from ninefold.routes import RouteTable, Variant, read_routes
@@ -71,15 +70,11 @@ class Versions:
     Args:
         use_case: The use case.
         routes: Its route table.
-        keys_file: Keys that callers may use.
         online: Where features are read.
         model_key: Key that model servers want.
         model_timeout: Seconds that a model may take.
         stale_after: Age of a watermark past which windows are stale.
         metrics: Where refusals are counted.
-
-    Raises:
-        ConfigurationError: The keys file is missing or broken.
     """
 
     def __init__(
@@ -87,7 +82,6 @@ class Versions:
         use_case: UseCase,
         *,
         routes: Path,
-        keys_file: Path,
         online: OnlineStore,
         model_key: str,
         model_timeout: float,
@@ -98,34 +92,29 @@ class Versions:
         # The code that runs is the code that was imported, whatever becomes of its file.
         self._derive_digest = use_case.derive_digest
         self._routes = routes
-        self._keys_file = keys_file
         self._online = online
         self._model_key = model_key
         self._model_timeout = model_timeout
         self._stale_after = stale_after
         self._metrics = metrics
         self._clients: dict[str, ModelClient] = {}
-        self._seen: dict[Path, tuple[int, int, int]] = {}
-        self.keys = Keys.from_file(keys_file)
+        self._seen: tuple[int, int, int] | None = None
         self.live: ServedVersion | None = None
         self.table: RouteTable | None = None
         self.problem: str | None = None
         """Why the newest route table is not the one that is used; None when it is."""
         self.declared_features = self._reader(use_case.feature_views())
         """Reads the features as declared, for as long as there is no version."""
-        self._changed(keys_file)
-        if self._changed(routes):
+        if self._changed():
             self._adopt(self._load())
 
     async def watch(self) -> None:
-        """Looks for new routes and new keys until it is cancelled."""
+        """Looks for new routes until it is cancelled."""
         polls_until_retry = 0
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            if self._changed(self._keys_file):
-                self._read_keys()
             polls_until_retry -= 1
-            if self._changed(self._routes) or (self.problem is not None and polls_until_retry <= 0):
+            if self._changed() or (self.problem is not None and polls_until_retry <= 0):
                 self._adopt(await asyncio.to_thread(self._load))
                 polls_until_retry = _RETRY_POLLS
 
@@ -135,24 +124,18 @@ class Versions:
             client.close()
         self._clients.clear()
 
-    def _changed(self, path: Path) -> bool:
+    def _changed(self) -> bool:
         try:
-            status = path.stat()
+            status = self._routes.stat()
         except OSError:
             # Whoever takes the file away takes nothing back: the last good one stays.
             return False
         # Files are replaced, not written in place, so the inode changes even within one tick of the clock.
         mark = (status.st_mtime_ns, status.st_ino, status.st_size)
-        if self._seen.get(path) == mark:
+        if self._seen == mark:
             return False
-        self._seen[path] = mark
+        self._seen = mark
         return True
-
-    def _read_keys(self) -> None:
-        try:
-            self.keys = Keys.from_file(self._keys_file)
-        except ConfigurationError as error:
-            log.warning("the new keys are refused; the old ones stay", error=str(error))
 
     def _load(self) -> _Loaded | Exception:
         """Reads the route table and verifies the live package; slow, and safe in any thread."""

@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from typing import Any
 import httpx
 import parcels
 
-HERE = Path(__file__).parent
-
 from ninefold.keys import local_key
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.package import write_package
 from ninefold.routes import RouteTable, Variant, write_routes
 from ninefold.settings import settings
 from ninefold.signature import InputStatistics, PackageManifest, Signature
+
+HERE = Path(__file__).parent
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 """Now, in these tests."""
@@ -182,6 +183,7 @@ class Running:
 
 @contextmanager
 def running(house: House, port: int | None = None, **environment: str) -> Iterator[Running]:
+    """A front end; the tests' requests are of noon, so its clock is the requests' own."""
     port = port or free_port()
     process = start(port, **environment)
     try:
@@ -190,22 +192,72 @@ def running(house: House, port: int | None = None, **environment: str) -> Iterat
             yield Running(port, process, client)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
-def start(port: int, **environment: str) -> subprocess.Popen[bytes]:
-    """Starts a front end; the tests' requests are of noon, so the clock is the requests' own."""
+def start(
+    port: int, *, use_case: str = "parcels:USE_CASE", limit: int = 0, **environment: str
+) -> subprocess.Popen[bytes]:
+    """Starts a front end's process.
+
+    Args:
+        port: Its port.
+        use_case: What it serves.
+        limit: Size in bytes past which no file of it can grow: a disk that is full; 0 for none.
+        environment: More of its environment.
+    """
+    command = [sys.executable, "-m", "serving.front_end", "--use-case", use_case, "--port", str(port)]
+    if limit:
+        command = ["prlimit", f"--fsize={limit}", *command]
+    home = str(settings().home)
     return subprocess.Popen(
-        [sys.executable, "-m", "serving.front_end", "--use-case", "parcels:USE_CASE", "--port", str(port)],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(HERE),
-            "NINEFOLD_HOME": str(settings().home),
-            "NINEFOLD_CLOCK": "event",
-            **environment,
-        },
-        stderr=subprocess.PIPE if environment.get("PIPE") else None,
+        command,
+        env={**os.environ, "PYTHONPATH": str(HERE), "NINEFOLD_HOME": home, "NINEFOLD_CLOCK": "event", **environment},
+        stderr=subprocess.PIPE,
     )
+
+
+@dataclass
+class Load:
+    """What clients saw who asked without a pause."""
+
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def load(up: Running, clients: int = 4) -> Iterator[Load]:
+    """Asks until the block ends."""
+    seen = Load()
+    ending = threading.Event()
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=up.url, headers=up.client.headers, timeout=10) as client:
+            count = 0
+            while not ending.is_set():
+                count += 1
+                instance = {**INSTANCE, "parcel": f"C{number}{count:06d}"}
+                try:
+                    response = client.post("/v1/models/parcels:predict", json={"instances": [instance]})
+                except httpx.TransportError as error:
+                    seen.refused.append(repr(error))
+                    if up.process.poll() is not None:
+                        return
+                    continue
+                if response.status_code == 200:
+                    seen.answers.append(response.json()["predictions"][0])
+                else:
+                    seen.refused.append(response.text)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
 
 
 def body(*instances: Any) -> bytes:
