@@ -130,3 +130,37 @@ def orchestrator(
     store = open_store(here.store_url)
     app = runs_app(store, here, Keys.from_file(keys_file), WallClock())
     serve(app, host=here.host, port=port or here.ports.orchestrator, name="orchestrator")
+
+
+def replay(
+    use_case: UseCaseArgument,
+    since: Annotated[str, typer.Option("--from", help="First decision moment (2013-07-01).")],
+    until: Annotated[str, typer.Option("--to", help="Decision moments end before it.")],
+) -> None:
+    """Replay history as live traffic through the services that `ninefold up` started, in event time."""
+    from ninefold.clock import parse_instant
+    from ninefold.usecase import load_use_case
+    from pipelines.replay_run import replay_here
+
+    console = Console()
+    begin, end = parse_instant(since, field="--from"), parse_instant(until, field="--to")
+    replayed = replay_here(load_use_case(use_case), begin, end, settings=settings(), console=console)
+    console.print(
+        f"{replayed.requests:,} requests, {replayed.events:,} events and {replayed.truths:,} truths "
+        f"in {replayed.seconds:.1f} s: {replayed.requests / replayed.seconds:.0f} requests a second.",
+        highlight=False,
+    )
+    if replayed.fallbacks:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(replayed.fallbacks.items()))
+        console.print(f"The baseline answered in place of the model: {reasons}.", highlight=False)
+
+
+def demo(
+    use_case: Annotated[str, typer.Option(help="Which use case.")] = "arrivals",
+    max_training_time: MaxTrainingTime = 30.0,
+    days: Annotated[int, typer.Option(min=1, max=31, help="Days of traffic to replay.")] = 3,
+) -> None:
+    """The whole loop on real flights: train, gate, package, serve, replay traffic, and compare live with offline."""
+    from pipelines.demo import run_demo
+
+    run_demo(Console(), use_case, max_training_time=max_training_time, days=days)

@@ -93,7 +93,7 @@ def working(console: Console, words: str) -> Iterator[None]:
 
 def result_table(result: Mapping[str, Any]) -> Table:
     """Baseline, incumbent and candidate side by side, as a run's last step recorded them."""
-    unit = f" [{result['unit']}]" if result["unit"] else ""
+    unit = f" ({result['unit']})" if result["unit"] else ""
     table = Table(title=f"{result['use_case']} on the test set", title_justify="left")
     table.add_column("")
     for column in ("rows", f"{result['metric']}{unit}", "better than the baseline by", "one row, p99"):

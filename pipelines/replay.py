@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from components.featurizer.materialize import BatchRowFeed
 from ninefold.clock import format_instant
 from ninefold.errors import DataError, UsageError
+from ninefold.online import OnlineStore
 from ninefold.usecase import UseCase
 from ninefold.windows.declaration import KNOWN_AT
 from pipelines.http_session import HttpSession
@@ -28,14 +30,6 @@ if TYPE_CHECKING:
 SEED_BATCH = 5_000
 TRUTHS_AT_ONCE = 500
 SHOWN_EVERY_SECONDS = 0.5
-
-
-class RowFeed(Protocol):
-    """Writes the batch views' rows that became known since it was asked last."""
-
-    def advance(self, to: datetime) -> int:
-        """Writes the rows known by ``to``, and returns how many."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +170,8 @@ def replay(
     since: datetime,
     front_end: HttpSession,
     collector: HttpSession,
-    rows: RowFeed,
+    rows: BatchRowFeed,
+    online: OnlineStore,
     on_progress: Callable[[int, datetime], None] = lambda *_: None,
 ) -> Replayed:
     """Drives the running services through a stretch of history.
@@ -187,14 +182,15 @@ def replay(
         since: Where it starts: windows are seeded up to here.
         front_end: Session to the front end.
         collector: Session to the collector.
-        rows: Materializes batch views.
+        rows: Rows of the batch views.
+        online: Where they are materialized.
         on_progress: Told (requests answered, event time), twice a second.
 
     Raises:
         Unavailable: A service does not answer.
         DataError: A service refused what history holds.
     """
-    rows.advance(since)
+    rows.write(online, since)
     for batch in _batches(traffic.seed, SEED_BATCH):
         _post(collector, "/v1/events?wait=windows", {"events": batch})
     _post(collector, "/v1/events?wait=windows", {"events": [], "advance_to": format_instant(since)})
@@ -206,7 +202,7 @@ def replay(
     due: list[dict[str, Any]] = []
     started = shown = time.monotonic()
     for instant in traffic.instants:
-        written += rows.advance(instant)
+        written += rows.write(online, instant)
         events = traffic.events.get(instant, [])
         _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": format_instant(instant)})
         due += traffic.truths.get(instant, [])

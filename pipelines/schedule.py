@@ -30,7 +30,7 @@ class Schedule:
             raise InvalidInput(
                 "cron",
                 f"{expression!r} is not a six-field cron expression.",
-                remedy="Write second, minute, hour, day of month, month, day of week: '0 0 3 * * 1' is Mondays at 03:00 UTC.",
+                remedy="Second, minute, hour, day of month, month, day of week: '0 0 3 * * 1' is Mondays at 03:00 UTC.",
             )
         self.expression = expression
 

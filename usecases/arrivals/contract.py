@@ -147,7 +147,7 @@ USE_CASE = UseCase(
         _window("origin_now", "origin", 1, (1,)),
     ),
     slices=("origin", "carrier"),
-    gates=Gates(beat_baseline_by=0.02),
+    gates=Gates(),
     application_metrics=connections,
     explain={
         "departure": "the delay at departure",

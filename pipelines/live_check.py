@@ -1,0 +1,104 @@
+"""How a stretch of live predictions did.
+
+The live model against the same model offline and against the baseline, on the truths that came in; and whether the
+features that it was asked with are the offline ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from components.collector.extract import frame_of
+from components.evaluator.evaluation import Evaluation, evaluate
+from components.featurizer.historical import historical_features
+from components.featurizer.parity import Parity, feature_parity, logged_features
+from ninefold.dataset import FEATURE, columns_of
+from ninefold.errors import NotFound
+from ninefold.fields import Columns
+from ninefold.package import load_predictor
+from ninefold.settings import Settings
+from ninefold.store import Joined, Store
+from ninefold.usecase import UseCase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCheck:
+    """What a stretch of live predictions was worth.
+
+    Args:
+        version: The version that was checked.
+        predictions: Predictions that it gave, fallbacks included.
+        fallbacks: Reason → predictions that the baseline gave instead.
+        live: What was answered, judged by the truths that are known.
+        offline: The same model on offline features of the same requests.
+        baseline: The baseline on the same requests.
+        parity: Logged features against offline ones.
+    """
+
+    version: int
+    predictions: int
+    fallbacks: Mapping[str, int]
+    live: Evaluation
+    offline: Evaluation
+    baseline: Evaluation
+    parity: Parity
+
+
+def check_live(use_case: UseCase, store: Store, settings: Settings, since: datetime, until: datetime) -> LiveCheck:
+    """Judges the predictions that the live version gave for decision moments in [since, until).
+
+    Raises:
+        NotFound: No version is live, or it answered nothing whose truth is known.
+    """
+    version = store.live_version(use_case.name)
+    if version is None:
+        raise NotFound(f"{use_case.name} has no live version.", remedy=f"Run: ninefold run training {use_case.name}")
+    given = [
+        joined
+        for joined in store.joined(use_case.name, since=since, until=until)
+        if joined.prediction.version == version.version or joined.prediction.fallback is not None
+    ]
+    judged = [joined for joined in given if joined.truth is not None]
+    if not judged:
+        raise NotFound(
+            f"Version {version.version} of {use_case.name} gave {len(given):,} predictions, and no truth is known."
+        )
+    predictions = [joined.prediction for joined in given]
+    request = columns_of(frame_of(use_case.request, (j.prediction.request for j in judged)), "")
+    offline = _offline(use_case, judged, version.lengths, settings)
+    predictor = load_predictor(version.uri, version.digest)
+    logged = {
+        **request,
+        **columns_of(logged_features(use_case, [j.prediction for j in judged]), FEATURE),
+    }
+    truth = np.array([joined.truth.value for joined in judged if joined.truth is not None])
+    blocks = use_case.block(request)
+
+    def judge(prediction: np.ndarray, number: int) -> Evaluation:  # type: ignore[type-arg]
+        return evaluate(use_case, request, truth, prediction, blocks=blocks, version=number, expected_rows=len(given))
+
+    return LiveCheck(
+        version=version.version,
+        predictions=len(given),
+        fallbacks=dict(Counter(p.fallback for p in predictions if p.fallback is not None)),
+        live=judge(np.array([joined.prediction.value for joined in judged]), version.version),
+        offline=judge(predictor.predict_columns(_inputs(use_case, {**request, **offline})), version.version),
+        baseline=judge(use_case.baseline(_inputs(use_case, logged)), 0),
+        parity=feature_parity(use_case, predictions, version.lengths, settings),
+    )
+
+
+def _offline(use_case: UseCase, judged: list[Joined], lengths: Mapping[str, str], settings: Settings) -> Columns:
+    requests: pl.DataFrame = frame_of(use_case.request, (j.prediction.request for j in judged))
+    return columns_of(historical_features(use_case, requests, lengths, settings), FEATURE)
+
+
+def _inputs(use_case: UseCase, columns: Columns) -> Columns:
+    derived = use_case.derive(columns)
+    return {declared.name: derived[declared.name] for declared in use_case.inputs}

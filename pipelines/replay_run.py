@@ -1,0 +1,86 @@
+"""Replaying against the services of this machine: sessions, rows and progress around ``pipelines.replay``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from components.featurizer.materialize import BatchRowFeed
+from ninefold.clock import format_instant
+from ninefold.errors import DataError, UsageError
+from ninefold.keys import local_key
+from ninefold.online import open_online_store
+from ninefold.settings import Settings
+from ninefold.usecase import UseCase
+from pipelines.http_session import HttpSession
+from pipelines.replay import Replayed, read_traffic, replay
+
+
+def replay_here(
+    use_case: UseCase, since: datetime, until: datetime, *, settings: Settings, console: Console
+) -> Replayed:
+    """Replays a stretch of history through the services that run on this machine.
+
+    Raises:
+        UsageError: The services do not run in event time, or were told of later events already.
+        Unavailable: They do not run.
+        DataError: There is no history on this machine.
+    """
+    if settings.clock != "event":
+        raise UsageError(
+            "A replay needs services in event time.", remedy="Start them with: NINEFOLD_CLOCK=event ninefold up"
+        )
+    data = settings.folder("data") / use_case.name
+    if not (data / "requests.parquet").exists():
+        raise DataError(
+            f"There is no history of {use_case.name} in {data}.",
+            remedy=f"Make it with: ninefold run training {use_case.name}",
+        )
+    key = local_key(settings.home, settings.keys_file or settings.home / "keys.json")
+    traffic = read_traffic(use_case, data, since, until)
+    total = sum(map(len, traffic.requests.values()))
+    online = open_online_store(settings.online_url)
+    front_end = HttpSession(f"http://{settings.host}:{settings.ports.front_end}", key)
+    collector = HttpSession(f"http://{settings.host}:{settings.ports.collector}", key)
+    try:
+        _refuse_the_past(use_case, since, settings)
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[at]}"),
+            TimeElapsedColumn(), console=console, disable=not console.is_terminal,
+        ) as progress:  # fmt: skip
+            task = progress.add_task(f"  {total:,} requests", total=total, at=format_instant(since))
+
+            def show(answered: int, instant: datetime) -> None:
+                progress.update(task, completed=answered, at=format_instant(instant))
+
+            return replay(
+                use_case,
+                traffic,
+                since=since,
+                front_end=front_end,
+                collector=collector,
+                rows=BatchRowFeed(use_case, settings),
+                online=online,
+                on_progress=show,
+            )
+    finally:
+        front_end.close()
+        collector.close()
+        online.close()
+
+
+def _refuse_the_past(use_case: UseCase, since: datetime, settings: Settings) -> None:
+    """Windows only go forward: what was replayed can't be replayed into the same online rows."""
+    online = open_online_store(settings.online_url)
+    try:
+        known = online.watermarks([view.view for view in use_case.feature_views() if view.source == "window"])
+    finally:
+        online.close()
+    latest = max((instant for instant in known.values() if instant is not None), default=None)
+    if latest is not None and latest > since:
+        raise UsageError(
+            f"The windows have come to {format_instant(latest)}; they can't go back to {format_instant(since)}.",
+            remedy="Replay from there on, or start over with another NINEFOLD_HOME.",
+        )
