@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -57,6 +57,10 @@ class OnlineStore(Protocol):
 
         A row is written when it is newer than what is there, or differs at the same instant; an older one never is.
         """
+        ...
+
+    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime) -> int:
+        """Writes rows of several views, as ``write`` does, and moves these views' watermarks: all or nothing."""
         ...
 
     def watermark(self, view: str) -> datetime | None:
@@ -201,12 +205,30 @@ class SQLiteOnlineStore:
         Raises:
             StoreError: The file is damaged, full, or locked for more than five seconds.
         """
-        packed = [(view, row.key, to_microseconds(row.known_at), msgpack.packb(row.values)) for row in rows]
+        packed = _packed(view, rows)
         if not packed:
             return 0
-        before = self._connection.total_changes
         with self._transaction():
-            self._connection.executemany(_UPSERT, packed)
+            return self._upsert(packed)
+
+    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime) -> int:
+        """Writes rows of several views, as ``write`` does, and moves these views' watermarks: all or nothing.
+
+        One transaction costs a third of one a view and watermark, and a reader never sees half an instant.
+
+        Raises:
+            StoreError: The file is damaged, full, or locked for more than five seconds.
+        """
+        packed = [row for view, mine in rows.items() for row in _packed(view, mine)]
+        known_until = to_microseconds(watermark)
+        with self._transaction():
+            changed = self._upsert(packed)
+            self._connection.executemany(_ADVANCE, [(view, known_until) for view in rows])
+        return changed
+
+    def _upsert(self, packed: list[tuple[str, str, int, bytes]]) -> int:
+        before = self._connection.total_changes
+        self._connection.executemany(_UPSERT, packed)
         return self._connection.total_changes - before
 
     def watermark(self, view: str) -> datetime | None:
@@ -259,6 +281,10 @@ class SQLiteOnlineStore:
             f"The online rows in {self._path} are damaged: {error}.",
             remedy="Move the file away and run: ninefold features materialize",
         )
+
+
+def _packed(view: str, rows: Iterable[OnlineRow]) -> list[tuple[str, str, int, bytes]]:
+    return [(view, row.key, to_microseconds(row.known_at), msgpack.packb(row.values)) for row in rows]
 
 
 class _Transaction:

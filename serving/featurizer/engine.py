@@ -121,8 +121,7 @@ class StreamingFeaturizer:
         """
         if self._watermark is None or self._watermark == self._written:
             return
-        for view in self._states:
-            self._write(view, self._unwritten[view])
+        self._write(self._unwritten, self._watermark)
         self._written = self._watermark
 
     def _add(self, event: Event, states: Iterable[WindowState]) -> None:
@@ -163,17 +162,18 @@ class StreamingFeaturizer:
         if last is not None:
             self._watermark = last
             _move(states, last, newest)
-        for view in states:
-            self._write(view, newest[view])
+            self._write(newest, last)
 
-    def _write(self, view: str, rows: dict[str, Row]) -> None:
-        if rows:
-            self._online.write(
-                view, [OnlineRow(key, from_microseconds(at), values) for key, at, values in rows.values()]
-            )
-            rows.clear()
-        if self._watermark is not None:
-            self._online.advance_watermark(view, self._watermark)
+    def _write(self, rows: Mapping[str, dict[str, Row]], watermark: datetime) -> None:
+        self._online.write_views(
+            {
+                view: [OnlineRow(key, from_microseconds(known_at), values) for key, known_at, values in mine.values()]
+                for view, mine in rows.items()
+            },
+            watermark,
+        )
+        for mine in rows.values():
+            mine.clear()
 
 
 def _move(states: Mapping[str, WindowState], to: datetime, newest: Mapping[str, dict[str, Row]]) -> None:

@@ -218,3 +218,15 @@ def test_an_unknown_scheme_and_a_folder_that_cannot_be_made_are_refused(tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't be opened"):
         open_online_store(f"sqlite:///{tmp_path / 'file' / 'online.db'}")
+
+
+def test_several_views_and_their_watermarks_are_written_at_once(store: OnlineStore) -> None:
+    store.write("a", [row("k", NOON + SECOND, 1.0)])
+    assert store.write_views({"a": [row("k", NOON, 0.0)], "b": [row("k", NOON, 2.0)], "c": []}, NOON) == 1
+    assert store.read_many([("a", "k"), ("b", "k")]) == [row("k", NOON + SECOND, 1.0), row("k", NOON, 2.0)]
+    assert store.watermarks(["a", "b", "c"]) == {"a": NOON, "b": NOON, "c": NOON}
+    store.write_views({"a": []}, NOON - SECOND)
+    assert store.watermark("a") == NOON
+    with pytest.raises(TypeError):
+        store.write_views({"a": [row("k", NOON + 2 * SECOND, 3.0)], "b": [row("k", NOON, object())]}, NOON + SECOND)
+    assert store.watermark("a") == NOON

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -190,10 +190,10 @@ class Stubborn(SQLiteOnlineStore):
 
     refusing = False
 
-    def write(self, view: str, rows: Iterable[OnlineRow]) -> int:
+    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime) -> int:
         if self.refusing:
             raise StoreError("The disk is full.")
-        return super().write(view, rows)
+        return super().write_views(rows, watermark)
 
 
 def test_rows_that_can_not_be_written_wait_and_the_watermark_with_them(tmp_path: Path) -> None:
