@@ -123,9 +123,13 @@ def test_keys_are_asked_for_except_by_probes(server: Any) -> None:
         for path in ("/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"):
             assert stranger.get(path).status_code == 200
         for method, path in (
-            ("POST", PREDICT), ("GET", "/v1/models"), ("POST", "/v2/models/arrivals/infer"),
-            ("GET", "/v2/models/arrivals"), ("POST", "/v2/repository/models/arrivals/unload"), ("POST", "/v1/models/arrivals:explain"),
-        ):  # fmt: skip
+            ("POST", PREDICT),
+            ("GET", "/v1/models"),
+            ("POST", "/v2/models/arrivals/infer"),
+            ("GET", "/v2/models/arrivals"),
+            ("POST", "/v2/repository/models/arrivals/unload"),
+            ("POST", "/v1/models/arrivals:explain"),
+        ):
             answer = stranger.request(method, path, headers={"X-ApiKey": "nf_wrong"})
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         answer = stranger.post(
