@@ -25,6 +25,10 @@ from ninefold.errors import PackageError
 PRIOR_DEVIATION = 0.02
 """Deviation of a family's values, as a share of its best, before it has three: what tuning usually moves."""
 _STARTUP_TRIALS = 6
+OPENING_SHARE = 0.3
+"""Of the time that is left, what a family's first trial may take while another family has had none."""
+SMALLEST_START = 0.1
+"""Of the maximum time, what has to be left for a family to begin at all."""
 _SMALLEST_SHARE = 0.5
 """A trial isn't begun with less than this share of what its family's trials took."""
 
@@ -79,6 +83,11 @@ class Budget:
     def over(self) -> bool:
         """Whether fitting has to stop."""
         return self.remaining <= 0
+
+    def part(self, share: float) -> Callable[[], bool]:
+        """A function that says whether a share of what is left now is over."""
+        end = self.elapsed + share * self.remaining
+        return lambda: self.elapsed >= end or self.over()
 
 
 @dataclass(slots=True)
@@ -137,7 +146,9 @@ def search(
         )
         if record is None:
             break
-        row, candidate = _try(record, task, validation, budget, sign)
+        untried = any(not other.seconds for other in records if other is not record)
+        over = budget.part(OPENING_SHARE) if untried else budget.over
+        row, candidate = _try(record, task, validation, budget, over, sign)
         rows.append(row)
         on_trial(row)
         if candidate is not None and (best is None or sign * _value(row) < sign * _value(best)):
@@ -164,17 +175,20 @@ def _study(seed: int) -> Any:
 
 def _next(records: list[_Record], budget: Budget, *, best_loss: float, timed: bool) -> _Record | None:
     for record in records:
-        if not record.seconds:
+        needed = max(record.family.preparation, SMALLEST_START * budget.seconds)
+        if not record.seconds and (record is records[0] or budget.remaining > needed):
             return record
     # Time per trial decides nothing where the number of trials is what is given: the same search has to come out.
     if not timed:
         return min(records, key=lambda record: len(record.seconds))
-    affordable = [r for r in records if budget.remaining > _SMALLEST_SHARE * float(np.mean(r.seconds))]
-    with_models = [record for record in affordable if record.losses]
-    return max(with_models, key=lambda record: record.promise(best_loss), default=None)
+    tried = [record for record in records if record.losses]
+    affordable = [r for r in tried if budget.remaining > _SMALLEST_SHARE * float(np.mean(r.seconds))]
+    return max(affordable, key=lambda record: record.promise(best_loss), default=None)
 
 
-def _try(record: _Record, task: Task, validation: Table, budget: Budget, sign: float) -> tuple[Row, Fitted | None]:
+def _try(
+    record: _Record, task: Task, validation: Table, budget: Budget, over: Callable[[], bool], sign: float
+) -> tuple[Row, Fitted | None]:
     import optuna
 
     trial = record.study.ask()
@@ -188,14 +202,14 @@ def _try(record: _Record, task: Task, validation: Table, budget: Budget, sign: f
 
     started = monotonic()
     try:
-        fitted = record.family.fit(params, Control(budget.over, hopeless))
+        fitted = record.family.fit(params, Control(over, hopeless))
     except HopelessTrial:
         seconds = monotonic() - started
         record.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         record.seconds.append(seconds)
         row = Row(family=record.family.name, params=params, value=None, seconds=seconds, outcome="pruned")
         return row, None
-    stopped = budget.over()
+    stopped = over()
     scoring = monotonic()
     value = task_value(task, validation, fitted)
     ended = monotonic()

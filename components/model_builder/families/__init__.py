@@ -49,6 +49,11 @@ class Family(Protocol):
     name: str
 
     @property
+    def preparation(self) -> float:
+        """Seconds that its first trial may need before it fits; it isn't begun with less."""
+        ...
+
+    @property
     def default(self) -> Mapping[str, Any]:
         """Parameters that are good on most data sets of this size: the first trial."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,11 @@ class Boosting:
             encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=first, **shared
         )
         return first.construct(), second.construct()
+
+    @property
+    def preparation(self) -> float:
+        """See ``Family.preparation``: LightGBM imports pandas and scikit-learn, when they are there."""
+        return 0.0 if "lightgbm" in sys.modules else 3.0
 
     @property
     def default(self) -> Mapping[str, Any]:
