@@ -1,0 +1,218 @@
+"""The supervisor over real stores, routes and processes; its children are tiny programs but for the last test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from children import READY, free_port, runs, spec, wait_until
+
+from ninefold.errors import ConfigurationError, Unavailable, UsageError
+from ninefold.package import write_package
+from ninefold.routes import read_routes
+from ninefold.settings import Ports, Settings
+from ninefold.signature import PackageManifest, Signature
+from ninefold.store import Store, open_store
+from ninefold.usecase import load_use_case
+from serving.supervisor import desired
+from serving.supervisor.desired import Model
+from serving.supervisor.processes import ChildSpec
+from serving.supervisor.state import end_leftovers, read_state
+from serving.supervisor.supervisor import Supervisor, settings_environment
+
+
+class Tiny(Supervisor):
+    """A supervisor whose children are tiny programs on the same ports."""
+
+    broken: frozenset[str] = frozenset()
+
+    def _spec(self, name: str, arguments: tuple[str, ...], port: int, version: int | None = None) -> ChildSpec:
+        code = "import sys; sys.exit('this package is damaged')" if name in self.broken else READY
+        tiny = spec(self.settings.folder("logs"), code, name=name.replace(" ", "-"), version=version)
+        return replace(tiny, name=name, port=port, command=(*tiny.command[:-1], str(port)))
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Settings:
+    ports = Ports(front_end=free_port(), collector=free_port(), models_from=free_port())
+    return Settings(home=tmp_path / "home", ports=ports)
+
+
+@pytest.fixture
+def store(configuration: Settings) -> Iterator[Store]:
+    configuration.home.mkdir()
+    opened = open_store(configuration.store_url)
+    opened.register_version("arrivals", "d0", "/models/d0", version=0)
+    yield opened
+    opened.close()
+
+
+def live(store: Store, digest: str) -> int:
+    version = store.register_version("arrivals", digest, f"/models/{digest}").version
+    store.set_state("arrivals", version, "live")
+    return version
+
+
+def test_it_serves_switches_retires_and_restarts(
+    configuration: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desired, "GRACE_SECONDS", 0.3)
+    live(store, "d1")
+    told: list[str] = []
+    with Tiny(configuration, "arrivals") as supervisor:
+        supervisor.wait_ready(20, told.append)
+        table = read_routes(supervisor.routes)
+        assert table is not None
+        assert (table.live, sorted(table.variants)) == (1, [0, 1])
+        assert [httpx.get(f"{v.url}/readyz").status_code for v in table.variants.values()] == [200, 200]
+        assert {line.partition(" is")[0] for line in told} <= {"front end", "collector", "model 0", "model 1"}
+        state = read_state(configuration.home)
+        assert state is not None
+        pids = {process.name: process.pid for process in state.processes}
+        assert (state.ready, state.live, set(pids)) == (True, 1, {"front end", "collector", "model 0", "model 1"})
+
+        live(store, "d2")
+        wait_until(lambda: (t := read_routes(supervisor.routes)) is not None and t.live == 2)
+        wait_until(lambda: not runs(pids["model 1"] or 0))
+        newest = read_routes(supervisor.routes)
+        assert newest is not None
+        assert (sorted(newest.variants), newest.revision > table.revision) == ([0, 2], True)
+
+        os.kill(pids["front end"] or 0, signal.SIGKILL)
+
+        def restarted() -> bool:
+            now = read_state(configuration.home)
+            return now is not None and any(p.restarts == 1 and p.state == "ready" for p in now.processes)
+
+        wait_until(restarted)
+    wait_until(lambda: not any(runs(pid or 0) for pid in pids.values()))
+
+
+def test_a_version_that_does_not_start_leaves_the_old_one_answering(configuration: Settings, store: Store) -> None:
+    live(store, "d1")
+    with Tiny(configuration, "arrivals", model_only=True) as supervisor:
+        supervisor.wait_ready(20)
+        supervisor.broken = frozenset({"model 2"})
+        live(store, "d2")
+
+        def looping() -> bool:
+            state = read_state(configuration.home)
+            return state is not None and any(
+                p.state == "crash loop" and p.last_line == "this package is damaged" for p in state.processes
+            )
+
+        wait_until(looping)
+        table = read_routes(supervisor.routes)
+        assert table is not None
+        assert table.live == 1
+        assert httpx.get(f"{table.variants[1].url}/readyz").status_code == 200
+
+
+def test_what_never_starts_is_named_with_its_last_words(configuration: Settings, store: Store) -> None:
+    supervisor = Tiny(configuration, "arrivals")
+    supervisor.broken = frozenset({"collector"})
+    with supervisor, pytest.raises(Unavailable, match="collector does not start: this package is damaged"):
+        supervisor.wait_ready(20)
+
+
+def test_a_second_one_says_so_and_a_dead_ones_children_are_ended(configuration: Settings, store: Store) -> None:
+    with Tiny(configuration, "arrivals", model_only=True) as supervisor:
+        supervisor.wait_ready(20)
+        with pytest.raises(ConfigurationError, match="served already"):
+            Tiny(configuration, "arrivals", model_only=True).start()
+        assert end_leftovers(configuration.home) == []
+        state = read_state(configuration.home)
+        assert state is not None
+        # As if the supervisor were gone: another number's start.
+        document = json.loads((configuration.home / "run" / "supervisor.json").read_text())
+        stranger = {**document["processes"][0], "name": "stranger", "pid": os.getpid(), "born": 1.0}
+        document |= {"born": 1.0, "processes": [*document["processes"], stranger]}
+        supervisor._write_state = lambda: None  # type: ignore[method-assign]
+        (configuration.home / "run" / "supervisor.json").write_text(json.dumps(document))
+        assert end_leftovers(configuration.home) == ["model 0"]
+
+
+def test_a_port_in_use_is_named_before_anything_starts(configuration: Settings, store: Store) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", configuration.ports.front_end))
+        listener.listen()
+        with pytest.raises(ConfigurationError, match=str(configuration.ports.front_end)):
+            Tiny(configuration, "arrivals").start()
+    assert read_state(configuration.home) is None
+
+
+def test_model_only_needs_a_version(configuration: Settings) -> None:
+    configuration.home.mkdir()
+    with pytest.raises(UsageError, match="ninefold run training arrivals"):
+        Tiny(configuration, "arrivals", model_only=True).start()
+
+
+def test_a_taken_model_port_is_replaced_by_a_free_one(configuration: Settings, store: Store) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", configuration.ports.models_from))
+        listener.listen()
+        made = Tiny(configuration, "arrivals")._model_spec(Model(0, "d0", "/models/d0"))
+    assert made.port != configuration.ports.models_from
+
+
+def test_children_read_the_same_settings(configuration: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = configuration.model_copy(update={"clock": "event"})
+    for name, value in settings_environment(changed).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == changed
+
+
+def _cli(home: Path, ports: Ports, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ, "NINEFOLD_HOME": str(home), "NINEFOLD_PORTS__MODELS_FROM": str(ports.models_from),
+        "PYTHONSAFEPATH": "1", "COLUMNS": "200",
+    }  # fmt: skip
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("ninefold")), *arguments],
+        env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_up_status_down_with_a_real_model_server(configuration: Settings, tmp_path: Path) -> None:
+    use_case = load_use_case("arrivals")
+    signature = Signature(
+        use_case="arrivals", problem=use_case.problem, inputs=use_case.inputs, views=use_case.feature_views(),
+        derive_digest=use_case.derive_digest, target=use_case.target.name,
+    )  # fmt: skip
+    baseline = {"path": use_case.baseline_path, "digest": use_case.baseline_digest}
+    manifest = PackageManifest(format="baseline", signature=signature, statistics={}, baseline=baseline)
+    configuration.home.mkdir()
+    digest, uri = write_package(configuration.models_url, manifest, {})
+    opened = open_store(configuration.store_url)
+    opened.register_version("arrivals", digest, uri, version=0)
+    opened.close()
+
+    def ninefold(*arguments: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return _cli(configuration.home, configuration.ports, *arguments, folder=folder)
+
+    assert ninefold("status").returncode == 1
+    started = ninefold("up", "arrivals", "--model-only", "--detach")
+    try:
+        assert started.returncode == 0, started.stderr
+        curl = next(line.strip() for line in started.stdout.splitlines() if "curl" in line)
+        asked = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+        assert len(json.loads(asked.stdout)["predictions"]) == 1
+        again = ninefold("up", "arrivals", "--model-only")
+        assert (again.returncode, "served already" in again.stderr) == (2, True)
+        shown = json.loads(ninefold("status", "--json", folder=Path("/")).stdout)
+        row = shown["processes"][0]
+        assert (shown["live"], row["name"], row["ready"], row["predictions"]) == (0, "model 0", True, 1)
+        assert "model 0" in ninefold("status").stdout
+    finally:
+        stopped = ninefold("down", folder=Path("/"))
+    assert (stopped.returncode, stopped.stdout.strip()) == (0, "Stopped model 0.")
+    assert ninefold("down").stdout.startswith("Nothing runs")
