@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -244,3 +245,20 @@ def test_a_digest_of_derive_follows_the_source_of_its_module(use_cases: UseCases
     digests = {use_cases(name).derive_digest for name in NAMES}
     assert len(digests) == len(NAMES)
     assert all(len(digest) == 64 for digest in digests)
+
+
+def test_every_term_of_the_contract_is_explained_to_who_writes_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "usecases.md").read_text()
+    terms = {f.name for cls in (UseCase, History) for f in dataclasses.fields(cls)}
+    assert {term for term in terms if f"`{term}`" not in text} == set()
+
+
+def test_the_example_in_the_documents_is_a_use_case() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "usecases.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    found: dict[str, Any] = {}
+    exec(code, found)
+    use_case = found["USE_CASE"]
+    columns = {"weight": np.array([1.2]), "handed_in_at": np.array(["2025-03-03T10:00"], dtype="datetime64[us]")}
+    assert use_case.baseline(use_case.derive(columns)).tolist() == [26.0]
+    assert use_case.block(columns).tolist() == ["2025-03-03"]
