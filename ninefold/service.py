@@ -16,6 +16,7 @@ import orjson
 import prometheus_client
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -52,6 +53,14 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if error.http_status >= 500:
         log.error("request failed", path=request.url.path, error=str(error))
     return error_response(error)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    what = {404: f"There is nothing at {request.url.path[:100]}.", 405: f"{request.method} is not what it takes."}
+    message = f"{what.get(error.status_code, error.detail)} See /openapi.json."
+    return JSON({"error": message}, status_code=error.status_code, headers=error.headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
@@ -123,7 +132,7 @@ def service_app(
     return Starlette(
         routes=[*common, *routes],
         lifespan=lifespan,
-        exception_handlers={NinefoldError: _on_error, Exception: _on_unexpected},
+        exception_handlers={NinefoldError: _on_error, HTTPException: _on_http, Exception: _on_unexpected},
     )
 
 
