@@ -10,21 +10,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from components.collector.extract import frame_of
 from components.evaluator.evaluation import Evaluation, evaluate
-from components.featurizer.historical import historical_features
-from components.featurizer.parity import Parity, feature_parity, logged_features
+from components.featurizer.parity import Parity, feature_parity, logged_features, offline_features
 from ninefold.dataset import FEATURE, columns_of
 from ninefold.errors import NotFound
 from ninefold.fields import Columns
 from ninefold.package import load_predictor
 from ninefold.settings import Settings
-from ninefold.store import Joined, Store
+from ninefold.store import Store
 from ninefold.usecase import UseCase
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,35 +72,27 @@ def check_live(use_case: UseCase, store: Store, settings: Settings, since: datet
             f"Version {version.version} of {use_case.name} gave {len(given):,} predictions, and no truth is known."
         )
     predictions = [joined.prediction for joined in given]
+    offline = offline_features(use_case, predictions, version.lengths, settings)
+    known = pl.Series([joined.truth is not None for joined in given])
     request = columns_of(frame_of(use_case.request, (j.prediction.request for j in judged)), "")
-    offline = _offline(use_case, judged, version.lengths, settings)
-    predictor = load_predictor(version.uri, version.digest)
-    logged = {
-        **request,
-        **columns_of(logged_features(use_case, [j.prediction for j in judged]), FEATURE),
-    }
+    logged = logged_features(use_case, [j.prediction for j in judged])
     truth = np.array([joined.truth.value for joined in judged if joined.truth is not None])
     blocks = use_case.block(request)
+    model = load_predictor(version.uri, version.digest)
 
-    def judge(prediction: np.ndarray, number: int) -> Evaluation:  # type: ignore[type-arg]
+    def judge(prediction: Array, number: int) -> Evaluation:
         return evaluate(use_case, request, truth, prediction, blocks=blocks, version=number, expected_rows=len(given))
+
+    def inputs(features: pl.DataFrame) -> Columns:
+        derived = use_case.derive({**request, **columns_of(features, FEATURE)})
+        return {declared.name: derived[declared.name] for declared in use_case.inputs}
 
     return LiveCheck(
         version=version.version,
         predictions=len(given),
         fallbacks=dict(Counter(p.fallback for p in predictions if p.fallback is not None)),
         live=judge(np.array([joined.prediction.value for joined in judged]), version.version),
-        offline=judge(predictor.predict_columns(_inputs(use_case, {**request, **offline})), version.version),
-        baseline=judge(use_case.baseline(_inputs(use_case, logged)), 0),
-        parity=feature_parity(use_case, predictions, version.lengths, settings),
+        offline=judge(model.predict_columns(inputs(offline.filter(known))), version.version),
+        baseline=judge(use_case.baseline(inputs(logged)), 0),
+        parity=feature_parity(predictions, offline),
     )
-
-
-def _offline(use_case: UseCase, judged: list[Joined], lengths: Mapping[str, str], settings: Settings) -> Columns:
-    requests: pl.DataFrame = frame_of(use_case.request, (j.prediction.request for j in judged))
-    return columns_of(historical_features(use_case, requests, lengths, settings), FEATURE)
-
-
-def _inputs(use_case: UseCase, columns: Columns) -> Columns:
-    derived = use_case.derive(columns)
-    return {declared.name: derived[declared.name] for declared in use_case.inputs}

@@ -7,12 +7,13 @@ from datetime import datetime
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from components.featurizer.materialize import BatchRowFeed
+from components.featurizer.materialize import BatchRowFeed, materialize_windows
 from ninefold.clock import format_instant
 from ninefold.errors import DataError, UsageError
 from ninefold.keys import local_key
 from ninefold.online import open_online_store
 from ninefold.settings import Settings
+from ninefold.store import open_store
 from ninefold.usecase import UseCase
 from pipelines.http_session import HttpSession
 from pipelines.replay import Replayed, read_traffic, replay
@@ -46,6 +47,7 @@ def replay_here(
     collector = HttpSession(f"http://{settings.host}:{settings.ports.collector}", key)
     try:
         _refuse_the_past(use_case, since, settings)
+        _seed_windows(use_case, since, settings)
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[at]}"),
             TimeElapsedColumn(), console=console, disable=not console.is_terminal,
@@ -69,6 +71,17 @@ def replay_here(
         front_end.close()
         collector.close()
         online.close()
+
+
+def _seed_windows(use_case: UseCase, since: datetime, settings: Settings) -> None:
+    """Window rows of keys that fell silent before the stretch: the stream starts with the events still in its windows."""
+    store = open_store(settings.store_url)
+    try:
+        wanted = [version.lengths for version in store.versions(use_case.name) if version.state != "retired"]
+    finally:
+        store.close()
+    for lengths in wanted:
+        materialize_windows(use_case, settings, lengths, since)
 
 
 def _refuse_the_past(use_case: UseCase, since: datetime, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import starmap
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from components.featurizer.entity_keys import entity_keys
+from components.featurizer.historical import write_changelogs
 from feature_repo.definitions import source_path
 from ninefold.errors import DataError
 from ninefold.features import FeatureView, batch_feature_view
@@ -118,6 +119,37 @@ def materialize(
             start = 0 if since is None else rows.known_before(since)
             written[rows.view] = store.write(rows.view, rows.between(start, rows.known_by(until)))
             store.advance_watermark(rows.view, until)
+    finally:
+        store.close()
+    return written
+
+
+def materialize_windows(
+    use_case: UseCase, settings: Settings, lengths: Mapping[str, str] | None, until: datetime
+) -> dict[str, int]:
+    """Writes the newest row of every key of every window into the online store, as its changelog has it.
+
+    A stream that starts holds the events that are still in its windows; this brings the keys that fell silent before,
+    whose row says that nothing is left. The stream's own rows are never overwritten by older ones, and its watermarks
+    stay: they say how far the stream came.
+
+    Args:
+        use_case: Whose windows.
+        settings: Say where history and online rows lie.
+        lengths: Window name → length; a window that is not named keeps its own.
+        until: Rows known at this instant or before.
+
+    Returns:
+        View → rows that changed something.
+    """
+    write_changelogs(use_case, lengths, settings)
+    written = {}
+    store = open_online_store(settings.online_url)
+    try:
+        for view in use_case.feature_views(lengths):
+            if view.source == "window":
+                rows = ViewRows(view, pl.read_parquet(source_path(use_case, settings, view)))
+                written[view.view] = store.write(view.view, rows.between(0, rows.known_by(until)))
     finally:
         store.close()
     return written

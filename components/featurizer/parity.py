@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from components.collector.extract import frame_of
-from components.featurizer.historical import historical_features
+from components.featurizer.historical import historical_features, write_changelogs
 from ninefold.dataset import FEATURE
 from ninefold.records import Prediction
 from ninefold.settings import Settings
@@ -59,10 +59,10 @@ class Parity:
         return self.values > 0 and not self.different
 
 
-def feature_parity(
+def offline_features(
     use_case: UseCase, predictions: Sequence[Prediction], lengths: Mapping[str, str] | None, settings: Settings
-) -> Parity:
-    """Computes the features of logged requests offline, and compares every value exactly.
+) -> pl.DataFrame:
+    """The features that the point-in-time join gives for logged requests: one column ``feature.<logical name>`` each.
 
     Args:
         use_case: Whose.
@@ -70,8 +70,18 @@ def feature_parity(
         lengths: Window lengths of the version that answered.
         settings: Say where history lies.
     """
+    write_changelogs(use_case, lengths, settings)
     requests = frame_of(use_case.request, (p.request for p in predictions))
-    offline = historical_features(use_case, requests, lengths, settings)
+    return historical_features(use_case, requests, lengths, settings)
+
+
+def feature_parity(predictions: Sequence[Prediction], offline: pl.DataFrame) -> Parity:
+    """Compares every logged value with the offline one, exactly.
+
+    Args:
+        predictions: What was logged.
+        offline: ``offline_features`` of the same predictions, in their order.
+    """
     different: dict[str, int] = {}
     examples: list[Difference] = []
     values = nulls = 0
