@@ -82,11 +82,11 @@ def collector() -> Start:
     """Starts a collector: ``async with collector(clock="event") as running``."""
 
     @asynccontextmanager
-    async def start(use_case: UseCase = RIDES, **options: Any) -> AsyncIterator[Running]:
+    async def start(use_case: UseCase = RIDES, busy_seconds: float = 5.0, **options: Any) -> AsyncIterator[Running]:
         settings = Settings(**options)
         assert settings.keys_file is not None
         key = create_key(settings.keys_file, "test")
-        store = open_store(settings.store_url)
+        store = open_store(settings.store_url, busy_seconds=busy_seconds)
         service = Collector(use_case, settings, store, KeysFile(settings.keys_file)).app()
         async with (
             service.router.lifespan_context(service),
