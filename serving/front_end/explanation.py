@@ -12,10 +12,9 @@ from typing import Any
 import orjson
 
 from ninefold.errors import TooLarge, Unavailable
-from ninefold.fields import Input
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers, Caller
-from serving.front_end.columns import to_column
+from serving.front_end.columns import ColumnMaker
 from serving.front_end.fallback import baseline_predictions
 from serving.front_end.metrics import Metrics
 from serving.front_end.model_client import ModelFailure
@@ -110,11 +109,10 @@ class Explanations:
                     else:
                         self._metrics.model_failed("model_error", "a prediction is no finite number")
                         prepared.fall_back([place], "model_error")
+        inputs = ColumnMaker([(item.name, item.kind) for item in served.manifest.signature.inputs])
         for place, rows in enumerate(asked):
             if place not in values:
-                values[place] = baseline_predictions(
-                    self._use_case, _input_columns(served.manifest.signature.inputs, rows)
-                )
+                values[place] = baseline_predictions(self._use_case, inputs.make(rows))
         return [values[place] for place in range(len(asked))]
 
     def _prediction(self, prepared: Prepared, served: ServedVersion, place: int, value: float) -> dict[str, Any]:
@@ -152,7 +150,3 @@ def _reference(served: ServedVersion) -> list[Any]:
         statistics[item.name].reference if item.name in statistics else None
         for item in served.manifest.signature.inputs
     ]
-
-
-def _input_columns(inputs: Sequence[Input], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    return {item.name: to_column(item.kind, [row[place] for row in rows]) for place, item in enumerate(inputs)}

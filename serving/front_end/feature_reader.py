@@ -14,9 +14,10 @@ from typing import Any
 
 from ninefold.errors import StoreError
 from ninefold.features import FeatureView
-from ninefold.fields import Field, Kind
+from ninefold.fields import Field
 from ninefold.online import OnlineRow, OnlineStore
 from ninefold.records import Fallback, entity_key
+from serving.front_end.columns import ColumnMaker
 from serving.front_end.metrics import Metrics
 from serving.front_end.validation import Row
 
@@ -109,7 +110,8 @@ class FeatureReader:
         self._watermarks: Mapping[str, datetime | None] = {}
         self._fresh_until: datetime | None = None
         self.names: tuple[str, ...] = tuple(name for view in views for name in view.features)
-        self.kinds: tuple[Kind, ...] = tuple(kind for view in views for kind in view.kinds)
+        kinds = [kind for view in views for kind in view.kinds]
+        self.columns = ColumnMaker(list(zip(self.names, kinds, strict=True)))
 
     def read(self, rows: Sequence[Row], decided: Sequence[datetime], now: datetime) -> list[RowFeatures]:
         """The features of rows, as known online at this moment.

@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ninefold.clock import Clock, EventClock
-from ninefold.fields import Kind
 from ninefold.records import Fallback
 from ninefold.usecase import UseCase
-from serving.front_end.columns import to_column, to_model_rows
+from serving.front_end.columns import ColumnMaker, to_model_rows
 from serving.front_end.fallback import baseline_predictions
 from serving.front_end.feature_reader import RowFeatures
 from serving.front_end.validation import Row
@@ -47,7 +46,7 @@ class Prepared:
     feature_names: tuple[str, ...]
     features: list[RowFeatures]
     inputs: dict[str, Array]
-    model_rows: list[list[Any]]
+    model_rows: list[tuple[Any, ...]]
     flags: list[list[str]]
     fallbacks: list[Fallback | None]
 
@@ -71,7 +70,7 @@ class Preparer:
         self._use_case = use_case
         self._versions = versions
         self._clock = clock
-        self._kinds: list[tuple[str, Kind]] = [(field.name, field.kind) for field in use_case.request]
+        self._fields = ColumnMaker([(field.name, field.kind) for field in use_case.request])
         self._decided_at = names.index(use_case.decided_at) if use_case.decided_at is not None else None
         self._ranges = [
             (place, field.in_range, f"out_of_range:{field.name}")
@@ -85,7 +84,9 @@ class Preparer:
         served = self._versions.live
         reader = served.features if served is not None else self._versions.declared_features
         features = reader.read(rows, decided, received)
-        inputs = self._derive(rows, features, reader.names, reader.kinds)
+        columns = self._fields.make(rows)
+        columns.update(reader.columns.make([read.values for read in features]))
+        inputs = self._use_case.derive(columns)
         prepared = Prepared(
             rows=rows,
             received=received,
@@ -120,16 +121,6 @@ class Preparer:
             self._clock.advance(max(decided))
             received = self._clock.now()
         return received, decided
-
-    def _derive(
-        self, rows: list[Row], features: list[RowFeatures], names: Sequence[str], kinds: Sequence[Kind]
-    ) -> dict[str, Array]:
-        columns = {
-            name: to_column(kind, [row[place] for row in rows]) for place, (name, kind) in enumerate(self._kinds)
-        }
-        for place, name in enumerate(names):
-            columns[name] = to_column(kinds[place], [read.values[place] for read in features])
-        return self._use_case.derive(columns)
 
     def _check_ranges(self, prepared: Prepared) -> None:
         served = prepared.served

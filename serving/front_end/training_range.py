@@ -60,7 +60,7 @@ class TrainingRange:
         """Adds flags for what training never saw, and returns why the baseline has to answer, or None.
 
         Args:
-            row: A model's instance, null as None; null is never out of range.
+            row: A model's instance; null (NaN or None) is never out of range.
             flags: Where flags are added.
         """
         fallback: Fallback | None = None
@@ -72,7 +72,8 @@ class TrainingRange:
                     fallback = "unseen_category"
         for bound in self._ranges:
             value = row[bound.place]
-            if value is not None and not bound.minimum <= value <= bound.maximum:
+            # NaN is neither less nor greater than anything.
+            if value < bound.minimum or value > bound.maximum:
                 flags.append(bound.flag)
                 if bound.falls_back and fallback is None:
                     fallback = "out_of_range"
