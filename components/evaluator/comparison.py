@@ -44,6 +44,20 @@ class Comparison:
     blocks: int
     level: float = LEVEL
 
+    def words(self, reference: str) -> str:
+        """The comparison in a sentence, for people; the caller names the reference."""
+        name, unit, relative = self.metric.name, self.metric.unit, self.relative
+        values = f"{name} {self.challenger:.4g} {unit}".strip() + (
+            f" against the {reference}'s {self.reference:.4g} {unit}".rstrip()
+        )
+        if not math.isfinite(relative.low):
+            return f"{values}, with no interval over {self.blocks:,} blocks."
+        verdict = f"{abs(relative.value):.1%} {'worse' if relative.value < 0 else 'better'}"
+        return (
+            f"{values}: {verdict} ({self.level:.0%} interval over {self.blocks:,} blocks: "
+            f"{signed(relative.low)} to {signed(relative.high)})."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
         return {
@@ -111,6 +125,11 @@ def compare(
         blocks=len(labels),
         level=level,
     )
+
+
+def signed(share: float) -> str:
+    """A share as a percentage with its sign."""
+    return f"{share:+.1%}".replace("-", "−")
 
 
 def _share(improvement: Array, reference: Array) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.evaluator.comparison import Comparison
+from components.evaluator.comparison import Comparison, signed
 from components.evaluator.evaluation import Evaluation
 from components.evaluator.evidence import Evidence
 from ninefold.usecase import Gates
@@ -171,7 +171,7 @@ def _beats_baseline(gates: Gates, comparison: Comparison | None) -> Check:
     }[outcome]
     asked = f" by more than {bound:.1%}" if bound else ""
     return _check(
-        name, outcome, f"{verdict}{asked}. It has {_words(comparison, 'baseline')}", comparison.relative.low, bound
+        name, outcome, f"{verdict}{asked}. It has {comparison.words('baseline')}", comparison.relative.low, bound
     )
 
 
@@ -185,7 +185,7 @@ def _no_worse_than_incumbent(gates: Gates, comparison: Comparison | None) -> Che
         "failed": "The candidate is worse than the incumbent",
         "unknown": "It is not shown that the candidate is not worse than the incumbent",
     }[outcome]
-    words = f"{verdict} by more than {gates.incumbent_margin:.1%}. It has {_words(comparison, 'incumbent')}"
+    words = f"{verdict} by more than {gates.incumbent_margin:.1%}. It has {comparison.words('incumbent')}"
     return _check(name, outcome, words, comparison.relative.low, bound)
 
 
@@ -223,7 +223,7 @@ def _slices(gates: Gates, evidence: Evidence) -> Check:
     suspected = [s for s in judged if s.comparison.relative.value < bound and s not in shown]
     rest = f"; {left_out} more are too small to judge" if left_out else ""
     if found := shown or suspected:
-        listed = ", ".join(f"{s.field}={s.value} ({_signed(s.comparison.relative.value)})" for s in found[:5])
+        listed = ", ".join(f"{s.field}={s.value} ({signed(s.comparison.relative.value)})" for s in found[:5])
         what = "shown to be" if shown else "seemingly, but not surely,"
         return _check(
             name, "failed" if shown else "unknown",
@@ -234,7 +234,7 @@ def _slices(gates: Gates, evidence: Evidence) -> Check:
     return _check(
         name, "passed",
         f"None of {len(judged)} slices is worse than the baseline by more than {gates.slice_margin:.1%}; the least "
-        f"improved is {worst.field}={worst.value} ({_signed(worst.comparison.relative.value)}){rest}.",
+        f"improved is {worst.field}={worst.value} ({signed(worst.comparison.relative.value)}){rest}.",
         worst.comparison.relative.value, bound,
     )  # fmt: skip
 
@@ -269,24 +269,5 @@ def _latency(gates: Gates, evidence: Evidence) -> Check:
     )  # fmt: skip
 
 
-def _words(comparison: Comparison, reference: str) -> str:
-    relative, unit = comparison.relative, comparison.metric.unit
-    values = (
-        f"{comparison.metric.name} {_value(comparison.challenger, unit)} against the {reference}'s "
-        f"{_value(comparison.reference, unit)}"
-    )
-    if not math.isfinite(relative.low):
-        return f"{values}, with no interval over {comparison.blocks:,} blocks."
-    verdict = f"{abs(relative.value):.1%} {'worse' if relative.value < 0 else 'better'}"
-    return (
-        f"{values}: {verdict} ({comparison.level:.0%} interval over {comparison.blocks:,} blocks: "
-        f"{_signed(relative.low)} to {_signed(relative.high)})."
-    )
-
-
 def _value(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}".strip()
-
-
-def _signed(share: float) -> str:
-    return f"{share:+.1%}".replace("-", "−")
