@@ -65,6 +65,9 @@ def serve(arguments: Sequence[str] | None = None) -> None:
 
         verify_package(options.package, options.digest)
 
+    from serving.model_server.lean_kserve import import_kserve
+
+    import_kserve()
     from serving.model_server.metrics import Counters
     from serving.model_server.repository import PackageAt, PackageRepository, catalogue_file
     from serving.model_server.server import PackageServer
