@@ -17,7 +17,7 @@ from ninefold.clock import RESOLUTION, Clock, EventClock, format_instant
 from ninefold.records import Event, Truth, derived_id
 from ninefold.store import Store, Written
 from serving.collector.inputs import EventInput, TruthInput
-from serving.collector.lookup import kept_events, kept_truths, predicted_keys
+from serving.collector.lookup import kept_truths, last_written, predicted_keys
 from serving.featurizer import StreamingFeaturizer, lift
 
 
@@ -80,7 +80,6 @@ class _Plan:
 
     outcome: Outcome
     new_events: list[Event] = field(default_factory=list)
-    repeated_events: list[Event] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
 
     def count(self, *, new: int, repeated: Sequence[str], written: Written) -> None:
@@ -147,27 +146,30 @@ class Keeper:
         return self._windows.watermark
 
     def _log_events(self, batches: Sequence[Batch], plans: Sequence[_Plan], now: datetime) -> None:
-        """Writes the events at the instants at which windows will count them."""
-        records = [[self._event(given, now) for given in batch.events] for batch in batches]
-        known = kept_events(self._store, {event.event_id for mine in records for event in mine})
+        """Writes the events at the instants at which windows will count them, and finds out which are new."""
         mark = self._windows.watermark
-        for batch, plan, mine in zip(batches, plans, records, strict=True):
-            fresh: list[Event] = []
-            for event in mine:
-                (plan.repeated_events if event.event_id in known else fresh).append(event)
-                known.add(event.event_id)
-            plan.new_events, plan.outcome.late = lift(fresh, mark)
+        received: list[list[Event]] = []
+        lifted: list[list[Event]] = []
+        for batch in batches:
+            received.append([self._event(given, now) for given in batch.events])
+            lifted.append(lift(received[-1], mark))
             if batch.advance_to is not None:
                 mark = batch.advance_to if mark is None else max(mark, batch.advance_to)
-        written = self._store.write_events(
-            event for plan in plans for event in (*plan.new_events, *plan.repeated_events)
-        )
-        for plan in plans:
-            plan.count(
-                new=len(plan.new_events),
-                repeated=[event.event_id for event in plan.repeated_events],
-                written=written,
-            )
+        written = self._store.write_events(event for mine in lifted for event in mine)
+        new = {event.event_id for mine in lifted for event in mine}
+        if written.repeated:
+            new = last_written(self._store, new, int(written))
+        for plan, came, kept in zip(plans, received, lifted, strict=True):
+            repeated: list[str] = []
+            for as_it_came, event in zip(came, kept, strict=True):
+                if event.event_id not in new:
+                    repeated.append(event.event_id)
+                    continue
+                # The same event once more in the group is a repetition.
+                new.remove(event.event_id)
+                plan.new_events.append(event)
+                plan.outcome.late += event.known_at > as_it_came.known_at
+            plan.count(new=len(plan.new_events), repeated=repeated, written=written)
 
     def _count_events(self, batches: Sequence[Batch], plans: Sequence[_Plan], now: datetime) -> None:
         for batch, plan in zip(batches, plans, strict=True):

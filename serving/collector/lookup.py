@@ -1,4 +1,4 @@
-"""What the collector asks the production database before it writes."""
+"""What the collector asks the production database beside writing to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ninefold.store.tables import events, predictions, truths
 
 _CHUNK = 5_000
 
-_EVENTS = sa.select(events.c.event_id).where(events.c.event_id.in_(sa.bindparam("ids", expanding=True)))
+_EVENTS = sa.select(events.c.event_id, events.c.cursor).where(
+    events.c.event_id.in_(sa.bindparam("ids", expanding=True))
+)
 _TRUTHS = sa.select(truths.c.truth_id, truths.c.known_at_us).where(
     truths.c.truth_id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -32,9 +34,10 @@ _PREDICTIONS = sa.select(predictions.c.prediction_id, predictions.c.key, predict
 )
 
 
-def kept_events(store: Store, ids: Collection[str]) -> set[str]:
-    """Those of the ids that events have already."""
-    return {row.event_id for row in _rows(store, _EVENTS, ids)}
+def last_written(store: Store, ids: Collection[str], count: int) -> set[str]:
+    """Those of the ids whose events were written last, so many of them: a log's cursor only grows."""
+    rows = sorted(_rows(store, _EVENTS, ids), key=lambda row: row.cursor, reverse=True)
+    return {row.event_id for row in rows[:count]}
 
 
 def kept_truths(store: Store, ids: Collection[str]) -> dict[str, datetime]:

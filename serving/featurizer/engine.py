@@ -29,13 +29,12 @@ class EventLog(Protocol):
         ...
 
 
-def lift(events: Sequence[Event], watermark: datetime | None) -> tuple[list[Event], int]:
-    """The events with those that come too late lifted just past the watermark; and how many those are."""
+def lift(events: Sequence[Event], watermark: datetime | None) -> list[Event]:
+    """The events, with those that come too late lifted just past the watermark."""
     if watermark is None:
-        return list(events), 0
+        return list(events)
     first = watermark + RESOLUTION
-    late = sum(event.known_at < first for event in events)
-    return [event if event.known_at >= first else replace(event, known_at=first) for event in events], late
+    return [event if event.known_at >= first else replace(event, known_at=first) for event in events]
 
 
 class StreamingFeaturizer:
