@@ -1,16 +1,14 @@
-"""From one featurized data set to three that can be learned from: split, sanitised, and the training part enriched."""
+"""From three featurized parts to three that can be learned from: sanitised, and the training part enriched."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.preparer.balance import augment, oversample
 from components.preparer.sanitise import sanitise
-from components.preparer.split import PARTS, Parts, split
-from ninefold.dataset import read_dataset, write_dataset
+from components.preparer.split import PARTS, Parts
 from ninefold.errors import ConfigurationError, DataError
 from ninefold.usecase import UseCase
 
@@ -70,26 +68,3 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
         training = oversample(training, use_case.oversample)
         notes["training"]["oversampled"] = len(training) - before
     return Prepared(training=training, validation=frames["validation"], test=frames["test"], notes=notes)
-
-
-def prepare_dataset(uri: str, use_case: UseCase, until: datetime | None, outputs: Mapping[str, str]) -> dict[str, Any]:
-    """Reads a featurized data set, divides and prepares it, and writes the three parts.
-
-    Args:
-        uri: The data set.
-        use_case: Declares split, fields and sampling.
-        until: Rows decided at or after it are left out; None where there is no time.
-        outputs: ``training``, ``validation`` and ``test`` → where to write each.
-
-    Returns:
-        The notes, which each part's card bears, too.
-
-    Raises:
-        DataError: The data set breaks its contract, or a part has no row.
-    """
-    frame, card = read_dataset(uri)
-    prepared = prepare(split(frame, use_case, until), use_case)
-    for name in PARTS:
-        noted = replace(card.with_notes(**prepared.notes), part=name)
-        write_dataset(outputs[name], getattr(prepared, name), noted)
-    return dict(prepared.notes)

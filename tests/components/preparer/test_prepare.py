@@ -1,8 +1,9 @@
-"""Preparing: rows are added to the training part alone, and the parts are written with their notes."""
+"""Preparing: rows are added to the training part alone, and what was done is noted."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
 from datetime import UTC, datetime
@@ -14,11 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.preparer.balance import oversample
-from components.preparer.prepare import prepare, prepare_dataset
+from components.preparer.prepare import prepare
 from components.preparer.split import split
-from ninefold.dataset import DatasetCard, read_dataset, write_dataset
 from ninefold.errors import ConfigurationError, DataError
-from ninefold.signature import Signature
 
 UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
 
@@ -120,23 +119,15 @@ def test_a_part_without_rows_is_an_error_that_says_why(make_rows, timed) -> None
         prepare(split(frame, timed, UNTIL), timed)
 
 
-def test_a_data_set_is_divided_prepared_and_written_with_its_notes(make_rows, timed, tmp_path) -> None:
+def test_what_was_done_is_noted(make_rows, timed) -> None:
     frame = make_rows(
         ["a", "b", "c", "d", "e"], days=[3, 3, 40, 70, 70], truth=[1.0, None, 1.0, 2.0, -1.0], known_after=[0.1] * 5
     )
-    signature = Signature(
-        use_case="rides", problem="regression", inputs=timed.inputs, views=(), derive_digest="0", target="minutes"
-    )
-    card = DatasetCard(signature=signature, metric=timed.metric, offset=None, notes={"extracted": 5})
-    source = str(tmp_path / "all.parquet")
-    write_dataset(source, frame, card)
-    outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("training", "validation", "test")}
-    notes = prepare_dataset(source, timed, UNTIL, outputs)
-    for name, key in (("training", "a"), ("validation", "c"), ("test", "d")):
-        part, part_card = read_dataset(outputs[name])
-        assert part["key"].to_list() == [key]
-        assert part_card.part == name
-        assert part_card.notes == {"extracted": 5, **notes}
-    assert notes["training"] == {"rows": 1, "dropped": {"truth is unknown": 1}, "nulled": {}}
-    assert notes["test"]["dropped"] == {"truth is below 0": 1}
-    assert notes["split"]["rows"] == {"training": 2, "validation": 1, "test": 2}
+    prepared = prepare(split(frame, timed, UNTIL), timed)
+    assert [part["key"].to_list() for part in (prepared.training, prepared.validation, prepared.test)] == [
+        ["a"], ["c"], ["d"],
+    ]  # fmt: skip
+    assert prepared.notes["training"] == {"rows": 1, "dropped": {"truth is unknown": 1}, "nulled": {}}
+    assert prepared.notes["test"]["dropped"] == {"truth is below 0": 1}
+    assert prepared.notes["split"]["rows"] == {"training": 2, "validation": 1, "test": 2}
+    json.dumps(prepared.notes)
