@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from ninefold.errors import StoreError
 from ninefold.store.database import Database
@@ -23,7 +22,10 @@ def revision(database: Database) -> str | None:
         StoreError: The database is out of reach.
     """
     with database.reading() as connection:
-        return _revision(connection)
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return found
 
 
 def migrate(database: Database) -> None:
@@ -40,11 +42,10 @@ def migrate(database: Database) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    # Who waited for the lock finds the work done: Alembic looks at the revision again.
     with database.writing(alone=_LOCK) as connection:
-        # Another process may have done it while this one waited for the lock.
-        if not _is_current(database, _revision(connection)):
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def require_current(database: Database) -> None:
@@ -68,10 +69,3 @@ def _is_current(database: Database, found: str | None) -> bool:
             remedy="Use the Ninefold that migrated it, or a newer one.",
         )
     return found == SCHEMA
-
-
-def _revision(connection: Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-    return found

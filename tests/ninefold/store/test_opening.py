@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,40 @@ def test_processes_that_open_it_at_once_migrate_it_once(empty_url: str) -> None:
             [sys.executable, "-W", "error", "-c", program, empty_url],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for _ in range(3)
+        for _ in range(2)
     ]  # fmt: skip
     for process in started:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60) for process in started] == [("0\n", "")] * 3
+    assert [process.communicate(timeout=60) for process in started] == [("0\n", "")] * 2
+
+
+def test_one_migrates_at_a_time(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alembic import command
+
+    upgrade, inside, most = command.upgrade, [0], [0]
+
+    def upgrade_slowly(*arguments: Any) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.2)
+        upgrade(*arguments)
+        inside[0] -= 1
+
+    monkeypatch.setattr(command, "upgrade", upgrade_slowly)
+    found: list[str | None] = []
+
+    def opening() -> None:
+        with open_store(empty_url) as store:
+            found.append(revision(store))
+
+    threads = [threading.Thread(target=opening) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (found, most) == ([SCHEMA, SCHEMA], [1])
 
 
 def test_a_failed_migration_leaves_nothing(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,21 @@ def test_damage_in_the_middle_is_set_aside_and_later_records_ship(store: Store, 
     journal.close()
 
 
+def test_damage_at_the_end_of_an_old_segment_is_set_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    journal = Journal(folder, segment_bytes=1)
+    for n in range(3):
+        journal.append(_encoded(n))
+    path = segment_path(folder, 1)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with open_store(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        shipper = Shipper(folder, store)
+        assert shipper.drain()
+        assert [p.prediction_id for p in store.predictions("arrivals")] == ["p000001", "p000002"]
+    assert shipper.damaged == len(list((folder / DAMAGED).iterdir())) == 1
+    journal.close()
+
+
 def test_what_is_no_prediction_is_set_aside_and_holds_nothing_up(store: Store, journal: Journal) -> None:
     wrong = [
         b"", b"{", b"[]", b"null", b'{"prediction_id": "x"}', b"\xff\xfe", _encoded(1, value=None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 import subprocess
 import sys
 import threading
@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ninefold.clock import EventClock
 from ninefold.errors import DataError, NotFound, StoreError
@@ -381,33 +383,67 @@ def _newest(truths: Sequence[Truth]) -> Truth:
     return max(truths, key=lambda t: (t.known_at, t.received_at, t.truth_id))
 
 
-def test_any_order_of_arrival_with_any_repeats_ends_in_the_same_store(store: Store) -> None:
-    """Laws, on random histories: writes are idempotent, and the newest known truth wins whenever it came."""
-    draw = random.Random(7)
-    for case in range(25):
-        use_case = f"case{case}"
-        history = [
-            truth(
-                use_case=use_case, truth_id=f"{case}-{n}", key=draw.choice("abc"), value=float(n),
-                known_at=START + timedelta(seconds=draw.randrange(4)),
-                received_at=START + timedelta(seconds=draw.randrange(2)),
-            )
-            for n in range(draw.randrange(1, 12))
-        ]  # fmt: skip
-        arrivals = history + draw.choices(history, k=draw.randrange(8))
-        draw.shuffle(arrivals)
-        new = 0
-        while arrivals:
-            batch, arrivals = arrivals[: (size := draw.randrange(1, 5))], arrivals[size:]
-            new += store.write_truths(batch)
-        assert new == len(history)
-        keys = sorted({t.key for t in history})
-        assert list(store.truths(use_case)) == [_newest([t for t in history if t.key == k]) for k in keys]
-        known = START + timedelta(seconds=1)
-        expected = [
-            _newest(of_key) for key in keys if (of_key := [t for t in history if t.key == key and t.known_at <= known])
-        ]
-        assert list(store.truths(use_case, known_until=known)) == expected
+_use_cases = itertools.count()
+_MOMENTS = st.integers(0, 3).map(lambda n: START + timedelta(seconds=n))
+_HISTORIES = st.lists(st.tuples(st.sampled_from("abc"), _MOMENTS, _MOMENTS), min_size=1, max_size=12)
+# A store per example would take most of the time; each example has a use case of its own instead.
+_laws = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@_laws
+@given(history=_HISTORIES, data=st.data())
+def test_the_newest_known_truth_wins_whenever_and_however_often_it_came(
+    store: Store, history: list[tuple[str, datetime, datetime]], data: st.DataObject
+) -> None:
+    use_case = f"case{next(_use_cases)}"
+    truths = [
+        truth(
+            use_case=use_case, truth_id=f"{use_case}-{n}", key=key, value=float(n), known_at=known, received_at=received
+        )
+        for n, (key, known, received) in enumerate(history)
+    ]
+    arrivals = data.draw(st.permutations(truths + data.draw(st.lists(st.sampled_from(truths), max_size=6))))
+    new = 0
+    while arrivals:
+        size = data.draw(st.integers(1, len(arrivals)))
+        batch, arrivals = arrivals[:size], arrivals[size:]
+        written = store.write_truths(batch)
+        assert written.repeated == len(batch) - written
+        assert written.conflicts == ()
+        new += written
+    assert new == len(truths)
+    known_until = data.draw(_MOMENTS)
+    for until, known in ((None, truths), (known_until, [t for t in truths if t.known_at <= known_until])):
+        newest = [_newest([t for t in known if t.key == key]) for key in sorted({t.key for t in known})]
+        assert list(store.truths(use_case, known_until=until)) == newest
+    for key in {t.key for t in truths}:
+        assert store.truth_history(use_case, key)[0] == _newest([t for t in truths if t.key == key])
+
+
+@_laws
+@given(
+    numbers=st.lists(st.integers(0, 5), min_size=1, max_size=12),
+    values=st.lists(st.sampled_from([1.0, 2.0]), min_size=12, max_size=12),
+    cut=st.integers(0, 12),
+)
+def test_the_first_content_of_an_id_stands_and_every_other_is_reported(
+    store: Store, numbers: list[int], values: list[float], cut: int
+) -> None:
+    use_case = f"case{next(_use_cases)}"
+    arrivals = [
+        prediction(prediction_id=f"{use_case}-{n}", use_case=use_case, value=value)
+        for n, value in zip(numbers, values, strict=False)
+    ]
+    first: dict[str, Prediction] = {}
+    for record in arrivals:
+        first.setdefault(record.prediction_id, record)
+    written = [store.write_predictions(arrivals[:cut]), store.write_predictions(arrivals[cut:])]
+    assert sum(written) == len(first)
+    assert sum(w.repeated for w in written) == len(arrivals) - len(first)
+    assert sorted(i for w in written for i in w.conflicts) == sorted(
+        r.prediction_id for r in arrivals if r.value != first[r.prediction_id].value
+    )
+    assert {p.prediction_id: p for p in store.predictions(use_case)} == first
 
 
 def test_two_writers_with_the_same_records_in_other_orders_both_end(url: str, store: Store) -> None:
