@@ -76,6 +76,7 @@ def test_v1_answers_cloud_events_as_kserve_does(server: Any) -> None:
         (b'{"instances": [[1, 2, "UA", 4]]}', 400, "instances[0]"),
         (b'{"instances": [[1, "2", "UA"]]}', 400, "instances[0].distance"),
         (b'{"instances": [[1, [2], "UA"]]}', 400, "instances[0].distance"),
+        (b'{"instances": [[1, 2, "UA"], [1, 1e39, "UA"]]}', 400, "instances[1].distance"),
         (b'{"instances": [[1, 2, 3]]}', 400, "instances[0].carrier"),
         (b'{"instances": [{"delay": 1, "distance": 2}]}', 400, "instances[0].carrier"),
         (b'{"instances": [{"delay": 1, "distance": 2, "carrier": "UA", "speed": 3}]}', 400, "instances[0].speed"),

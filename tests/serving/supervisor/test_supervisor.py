@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -171,18 +172,7 @@ def test_children_read_the_same_settings(configuration: Settings, monkeypatch: p
     assert Settings() == changed
 
 
-def _cli(home: Path, ports: Ports, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ, "NINEFOLD_HOME": str(home), "NINEFOLD_PORTS__MODELS_FROM": str(ports.models_from),
-        "PYTHONSAFEPATH": "1", "COLUMNS": "200",
-    }  # fmt: skip
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("ninefold")), *arguments],
-        env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-def test_up_status_down_with_a_real_model_server(configuration: Settings, tmp_path: Path) -> None:
+def test_up_status_down_with_the_real_services(configuration: Settings, tmp_path: Path) -> None:
     use_case = load_use_case("arrivals")
     signature = Signature(
         use_case="arrivals", problem=use_case.problem, inputs=use_case.inputs, views=use_case.feature_views(),
@@ -192,27 +182,35 @@ def test_up_status_down_with_a_real_model_server(configuration: Settings, tmp_pa
     manifest = PackageManifest(format="baseline", signature=signature, statistics={}, baseline=baseline)
     configuration.home.mkdir()
     digest, uri = write_package(configuration.models_url, manifest, {})
-    opened = open_store(configuration.store_url)
-    opened.register_version("arrivals", digest, uri, version=0)
-    opened.close()
+    with contextlib.closing(open_store(configuration.store_url)) as opened:
+        opened.register_version("arrivals", digest, uri, version=0)
+    environment = {**os.environ, **settings_environment(configuration), "COLUMNS": "200"}
 
     def ninefold(*arguments: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        return _cli(configuration.home, configuration.ports, *arguments, folder=folder)
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("ninefold")), *arguments],
+            env=environment, cwd=folder, capture_output=True, text=True, timeout=150, check=False,
+        )  # fmt: skip
 
     assert ninefold("status").returncode == 1
-    started = ninefold("up", "arrivals", "--model-only", "--detach")
+    started = ninefold("up", "arrivals", "--detach")
     try:
         assert started.returncode == 0, started.stderr
         curl = next(line.strip() for line in started.stdout.splitlines() if "curl" in line)
         asked = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
-        assert len(json.loads(asked.stdout)["predictions"]) == 1
-        again = ninefold("up", "arrivals", "--model-only")
+        answer = json.loads(asked.stdout)["predictions"][0]
+        assert (answer["version"], answer["fallback"]) == (0, None)
+        again = ninefold("up", "arrivals")
         assert (again.returncode, "served already" in again.stderr) == (2, True)
         shown = json.loads(ninefold("status", "--json", folder=Path("/")).stdout)
-        row = shown["processes"][0]
-        assert (shown["live"], row["name"], row["ready"], row["predictions"]) == (0, "model 0", True, 1)
-        assert "model 0" in ninefold("status").stdout
+        rows = {row["name"]: row for row in shown["processes"]}
+        assert (shown["live"], set(rows)) == (0, {"front end", "collector", "model 0"})
+        assert all(row["ready"] for row in rows.values())
+        assert (rows["front end"]["predictions"], rows["model 0"]["predictions"]) == (1, 1)
+        assert "front end" in ninefold("status").stdout
     finally:
         stopped = ninefold("down", folder=Path("/"))
-    assert (stopped.returncode, stopped.stdout.strip()) == (0, "Stopped model 0.")
+    assert (stopped.returncode, stopped.stdout.strip()) == (0, "Stopped front end, collector, model 0.")
     assert ninefold("down").stdout.startswith("Nothing runs")
+    with contextlib.closing(open_store(configuration.store_url)) as opened:
+        assert [p.prediction_id for p in opened.predictions("arrivals")] == [answer["prediction_id"]]
