@@ -1,4 +1,4 @@
-"""A small use case: how long will a ride take? Batch views with one and two key columns, nulls, a category; a window."""
+"""A small use case: how long will a ride take? Batch views with one and two key columns, nulls, a window."""
 
 from __future__ import annotations
 
