@@ -29,6 +29,8 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 MAX_REQUEST_ID_LENGTH = 128
+_KEYS_SECONDS = 0.25
+"""How often the keys file is looked at: a look costs more than a key's check."""
 _JSON = (b"content-type", b"application/json")
 
 
@@ -69,7 +71,8 @@ class FrontEnd:
         close: Callable[[], None],
     ) -> None:
         self._use_case = use_case
-        self._keys = keys
+        self._keys_file = keys
+        self._keys = keys.keys
         self._versions = versions
         self._answers = answers
         self._explanations = explanations
@@ -151,7 +154,7 @@ class FrontEnd:
                     request_id = value.decode("latin-1")
             elif name == b"content-length":
                 length = int(value)
-        return Caller(name=self._keys.keys.authenticate(sent), request_id=request_id, headers=lines), length
+        return Caller(name=self._keys.authenticate(sent), request_id=request_id, headers=lines), length
 
     async def _body(self, length: int, receive: Receive) -> bytes | bytearray:
         """The body, never more than the bound.
@@ -206,7 +209,7 @@ class FrontEnd:
                 headers.append((b"allow", b"POST" if get is None else b"GET"))
             else:
                 if path.startswith("/v1/"):
-                    self._keys.keys.authenticate(scope["headers"])
+                    self._keys.authenticate(scope["headers"])
                 media, body = get()
         except Exception as error:
             status, body = self._refusal(error, scope, headers)
@@ -246,16 +249,26 @@ class FrontEnd:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self._open()
-        watcher = asyncio.create_task(self._versions.watch())
-        watcher.add_done_callback(_report)
+        watchers = [
+            asyncio.create_task(self._versions.watch(), name="routes"),
+            asyncio.create_task(self._watch_keys(), name="keys"),
+        ]
+        for watcher in watchers:
+            watcher.add_done_callback(_report)
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        for watcher in watchers:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
         self._versions.close()
         await asyncio.to_thread(self._close)
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(_KEYS_SECONDS)
+            self._keys = self._keys_file.keys
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
@@ -266,4 +279,4 @@ async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.error("the watcher of routes ended", exc_info=task.exception())
+        log.error("a watcher ended", watches=task.get_name(), exc_info=task.exception())

@@ -111,7 +111,8 @@ class FeatureReader:
         self._fresh_until: datetime | None = None
         self.names: tuple[str, ...] = tuple(name for view in views for name in view.features)
         kinds = [kind for view in views for kind in view.kinds]
-        self.columns = ColumnMaker(list(zip(self.names, kinds, strict=True)))
+        self.columns = ColumnMaker([*((item.name, item.kind) for item in fields), *zip(self.names, kinds, strict=True)])
+        """Makes the columns of rows followed by their features' values."""
 
     def read(self, rows: Sequence[Row], decided: Sequence[datetime], now: datetime) -> list[RowFeatures]:
         """The features of rows, as known online at this moment.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ninefold.clock import Clock, EventClock
 from ninefold.records import Fallback
 from ninefold.usecase import UseCase
-from serving.front_end.columns import ColumnMaker, to_model_rows
+from serving.front_end.columns import to_model_rows
 from serving.front_end.fallback import baseline_predictions
 from serving.front_end.feature_reader import RowFeatures
 from serving.front_end.validation import Row
@@ -70,7 +70,6 @@ class Preparer:
         self._use_case = use_case
         self._versions = versions
         self._clock = clock
-        self._fields = ColumnMaker([(field.name, field.kind) for field in use_case.request])
         self._decided_at = names.index(use_case.decided_at) if use_case.decided_at is not None else None
         self._ranges = [
             (place, field.in_range, f"out_of_range:{field.name}")
@@ -84,8 +83,7 @@ class Preparer:
         served = self._versions.live
         reader = served.features if served is not None else self._versions.declared_features
         features = reader.read(rows, decided, received)
-        columns = self._fields.make(rows)
-        columns.update(reader.columns.make([read.values for read in features]))
+        columns = reader.columns.make([row + read.values for row, read in zip(rows, features, strict=True)])
         inputs = self._use_case.derive(columns)
         prepared = Prepared(
             rows=rows,
