@@ -109,6 +109,7 @@ def training(
         release(
             use_case=use_case,
             run_id=run_id,
+            until=until,
             action=decided.outputs["Output"],
             baseline_digest=baseline.outputs["Output"],
             digest=digest,

@@ -9,6 +9,7 @@ from components.image import IMAGE
 def release(
     use_case: str,
     run_id: str,
+    until: str,
     action: str,
     baseline_digest: str,
     digest: str,
@@ -26,6 +27,7 @@ def release(
     return record_and_release(
         use_case=use_case,
         run_id=run_id,
+        until=until,
         action=action,
         baseline=(baseline.path, baseline_digest),
         candidate=(package.path, digest),

@@ -50,7 +50,12 @@ def release_baseline(use_case: str, package: Path, digest: str, *, store: Store,
     """
     folder = copy_package(package, digest, models_url)
     version = store.register_version(
-        use_case, digest=digest, uri=str(folder), metrics={}, lengths=_lengths(folder, digest), version=BASELINE_VERSION
+        use_case,
+        digest=digest,
+        uri=str(folder),
+        metrics={},
+        lengths=window_lengths(folder, digest),
+        version=BASELINE_VERSION,
     )
     if store.live_version(use_case) is None:
         store.set_state(use_case, version.version, "live")
@@ -69,7 +74,7 @@ def release_candidate(
     """Registers a candidate as the next version and makes it the live one; the version before it is retired."""
     folder = copy_package(package, digest, models_url)
     version = store.register_version(
-        use_case, digest=digest, uri=str(folder), metrics=dict(metrics), lengths=_lengths(folder, digest)
+        use_case, digest=digest, uri=str(folder), metrics=dict(metrics), lengths=window_lengths(folder, digest)
     )
     live = store.live_version(use_case)
     store.set_state(use_case, version.version, "live")
@@ -78,6 +83,7 @@ def release_candidate(
     return version
 
 
-def _lengths(folder: Path, digest: str) -> dict[str, str]:
+def window_lengths(folder: Path, digest: str) -> dict[str, str]:
+    """Window name → length that a package was trained with, by its signature."""
     views = verify_package(folder, digest).signature.views
     return {view.window[0]: view.window[1] for view in views if view.window is not None}

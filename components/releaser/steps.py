@@ -11,8 +11,9 @@ from typing import Any
 from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
 from components.evaluator.testset import register_test_set
-from components.releaser.release import release_baseline, release_candidate
-from ninefold.clock import WallClock
+from components.releaser.features import bring_online
+from components.releaser.release import release_baseline, release_candidate, window_lengths
+from ninefold.clock import WallClock, parse_instant
 from ninefold.settings import settings
 from ninefold.store import Measurement, open_store
 from ninefold.usecase import load_use_case
@@ -24,6 +25,7 @@ def record_and_release(
     *,
     use_case: str,
     run_id: str,
+    until: str,
     action: str,
     baseline: tuple[str, str],
     candidate: tuple[str, str],
@@ -38,6 +40,8 @@ def record_and_release(
     Args:
         use_case: Name or import path.
         run_id: Names the folder of the report.
+        until: What the run used was known before it; a released version's rows are brought online up to there. Empty
+            for now.
         action: What the gate decided.
         baseline: Folder that holds the baseline's package, and its digest.
         candidate: The same of the candidate.
@@ -61,19 +65,24 @@ def record_and_release(
     register_test_set(here, declared.name, run_id, test)
     store = open_store(here.store_url)
     try:
-        folder_, digest = baseline
-        release_baseline(declared.name, Path(folder_) / digest, digest, store=store, models_url=here.models_url)
+        known_by = parse_instant(until, field="until") if until else WallClock().now()
+        bring_online(declared, _lengths(baseline), settings=here, until=known_by)
+        release_baseline(
+            declared.name, Path(baseline[0]) / baseline[1], baseline[1], store=store, models_url=here.models_url
+        )
         version = None
         if action == "release" and found.candidate is not None:
-            folder_, digest = candidate
-            version = release_candidate(
+            # Rows first: a version that is live before its features are online would answer by its fallback.
+            bring_online(declared, _lengths(candidate), settings=here, until=known_by)
+            released = release_candidate(
                 declared.name,
-                Path(folder_) / digest,
-                digest,
+                Path(candidate[0]) / candidate[1],
+                candidate[1],
                 metrics={name: value for name, value in found.candidate.metrics.items() if value == value},
                 store=store,
                 models_url=here.models_url,
-            ).version
+            )
+            version = released.version
         store.write_metrics(_measurements(declared.name, found, version))
     finally:
         store.close()
@@ -81,6 +90,11 @@ def record_and_release(
         json.dumps(_result(declared.name, run_id, found, decided, version, folder), indent=1)
     )
     return NO_VERSION if version is None else version
+
+
+def _lengths(package: tuple[str, str]) -> dict[str, str]:
+    folder, digest = package
+    return window_lengths(Path(folder) / digest, digest)
 
 
 def _measurements(use_case: str, evidence: Evidence, version: int | None) -> Iterator[Measurement]:
