@@ -67,6 +67,14 @@ def test_halves_round_to_even_in_units_of_the_resolution() -> None:
     assert [row[2] for row in rows.rows()[::2]] == [0.0, 2.0, -2.0]
 
 
+def test_values_are_divided_by_the_resolution_not_multiplied_by_its_reciprocal() -> None:
+    """At a half the two round differently, and polars divides a column by a number in the second way."""
+    for value, resolution, units in ((-19.915, 0.01, -1991), (-199.95, 0.1, -1999), (-99.975, 0.05, -1999)):
+        coarse = window(aggregates=("sum",), resolution=resolution)
+        assert coarse.units(value) == units
+        assert changelog(events(("BOS", NOON, value)), coarse)["sum"][0] == units * resolution
+
+
 def test_a_value_that_can_not_be_summed_is_refused_by_name_in_batch_and_stream() -> None:
     for value in (float("inf"), float("-inf"), 2.0 * MAX_UNITS):
         with pytest.raises(DataError, match=r"'gain'.*coarser resolution"):

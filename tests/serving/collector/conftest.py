@@ -55,6 +55,7 @@ RIDES = UseCase(
 class Running:
     """A collector that runs in this process."""
 
+    use_case: UseCase
     http: httpx.AsyncClient
     store: Store
     settings: Settings
@@ -96,7 +97,7 @@ def collector() -> Start:
                 headers={"X-ApiKey": key},
             ) as http,
         ):
-            yield Running(http, store, settings, key)
+            yield Running(use_case, http, store, settings, key)
         store.close()
 
     return start

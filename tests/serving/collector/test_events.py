@@ -9,6 +9,9 @@ import pytest
 
 from ninefold.clock import format_instant, parse_instant
 from ninefold.online import OnlineRow
+from serving.collector.intake import Intake
+from serving.collector.keeper import Batch
+from serving.collector.session import CollectorSession
 
 
 def at(minutes: float) -> datetime:
@@ -63,6 +66,27 @@ async def test_a_late_event_is_lifted_past_the_watermark_in_the_log_too(collecto
         late, _ = running.store.events_known("rides", "arrived")
         assert late.known_at == at(10) + timedelta(microseconds=1)
         assert late.happened_at == at(2)
+
+
+async def test_batches_that_share_a_commit_pass_the_watermark_one_after_the_other(collector: Any) -> None:
+    async with collector(clock="event") as running:
+        session = CollectorSession(running.use_case, running.store, running.settings.online_url, "event")
+        intake = Intake(running.use_case, clock="event", max_items=10)
+        bodies = [batch(arrival(3, id="a"), to=10), batch(arrival(5, id="b"), arrival(12, id="a"), to=11), batch(to=12)]
+        read = [intake.events(body, at(0)) for body in bodies]
+        outcomes = session.keep([Batch(events=events, advance_to=to) for events, to in read])
+        session.flush()
+        session.close()
+        assert [(o.new, o.repeated, o.conflicting, o.late) for o in outcomes] == [
+            (1, 0, 0, 0),
+            (1, 1, 1, 1),
+            (0, 0, 0, 0),
+        ]
+        assert session.watermark == at(12)
+        assert [e.known_at for e in running.store.events_known("rides", "arrived")] == [
+            at(3),
+            at(10) + timedelta(microseconds=1),
+        ]
 
 
 async def test_an_event_sent_again_is_counted_once(collector: Any) -> None:

@@ -99,7 +99,13 @@ steps = st.one_of(
 def test_online_rows_are_the_changelog_through_restarts_losses_and_new_windows(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[tuple[datetime, str, float]], datetime]]
 ) -> None:
-    path = tmp_path_factory.mktemp("online")
+    with pytest.MonkeyPatch.context() as patch:
+        # A log is read in pieces; here the pieces are small.
+        patch.setattr("serving.featurizer.engine._REPLAYED_AT_ONCE", 3)
+        go_through(steps, tmp_path_factory.mktemp("online"))
+
+
+def go_through(steps: list[tuple[str, list[tuple[datetime, str, float]], datetime]], path: Path) -> None:
     log, windows, stores = Log(), WINDOWS, 0
     online: OnlineStore = SQLiteOnlineStore(path / "0.db")
     engine = StreamingFeaturizer(windows, online, log)
@@ -162,6 +168,24 @@ def test_events_that_were_logged_but_not_counted_before_a_crash_are_counted_afte
     after.advance(START + SECOND)
     after.flush()
     assert online.read_many([("short_2s", "BOS")]) == [OnlineRow("BOS", START + SECOND, (1.0, 1))]
+    online.close()
+
+
+def test_what_was_inside_before_a_restart_leaves_after_it(tmp_path: Path) -> None:
+    online = SQLiteOnlineStore(tmp_path / "online.db")
+    log = Log()
+    log.events = [event("a", START), event("b", START + SECOND)]
+    first = StreamingFeaturizer(WINDOWS, online, log)
+    first.restore(START + SECOND)
+
+    second = StreamingFeaturizer(WINDOWS, online, log)
+    second.restore()
+    for seconds, count in ((1, 2), (2, 1), (3, 0)):
+        second.advance(START + seconds * SECOND)
+        second.flush()
+        (row,) = online.read_many([("short_2s", "BOS")])
+        assert row is not None
+        assert row.values[1] == count
     online.close()
 
 
