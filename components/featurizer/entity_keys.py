@@ -44,7 +44,7 @@ def _texts(column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
     if dtype.is_float():
         whole = column.cast(pl.Int64, strict=False)
-        if (whole.cast(pl.Float64) == column).all():
+        if not whole.has_nulls() and (whole.cast(pl.Float64) == column).all():
             return whole.cast(pl.String)
         return pl.Series(column.name, [entity_key([value]) for value in column.to_list()], dtype=pl.String)
     if isinstance(dtype, pl.Datetime):
