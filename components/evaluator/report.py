@@ -174,8 +174,10 @@ def _slices(
             f"{_percent(comparison.relative.value)} [{_range(comparison.relative, share=True)}]" if comparison else "–"
         )
         cells = _mark_best([_number(v) for v in values], values, use_case.metric.direction)
-        rows.append((f"{field} = {value}", f"{one.rows:,}{' (small)' if one.small else ''}", *cells, gain))
-    header = ("", "Rows", *(role.capitalize() for role, _ in models), "Improvement over the baseline")
+        size = f"{one.rows:,}{' (small)' if one.small else ''}"
+        rows.append((f"{field} = {value}", size, *cells, *([gain] if compared else [])))
+    gains = ["Improvement over the baseline"] if compared else []
+    header = ("", "Rows", *(role.capitalize() for role, _ in models), *gains)
     small = sum(one.small for one in all_slices.values())
     words = f"{definition(use_case.metric.name).label} on parts of the rows."
     if small:
