@@ -65,7 +65,7 @@ def _load(name: str, path: str, text: str) -> Any:
 
 
 app = typer.Typer(
-    name="ninefold", cls=_LazyGroup, no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+    name="ninefold", cls=_LazyGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     help="The nine components of a real-world machine-learning system, closed into a loop.",
 )  # fmt: skip
 

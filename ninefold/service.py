@@ -7,6 +7,7 @@ and ``/openapi.json``, answers Ninefold's errors as ``{"error": …}`` with thei
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -177,5 +178,8 @@ def serve(app: ASGIApp, *, host: str, port: int, name: str) -> None:
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", lifespan="on", timeout_graceful_shutdown=20, server_header=False
     )
+    # uvicorn raises the signal again when it has drained; without a handler the process would end by it, as if killed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     log.info("listening", service=name, address=f"http://{host}:{port}")
     uvicorn.Server(config).run(sockets=[listener])
