@@ -35,8 +35,8 @@ format: install  ## Format and sort imports
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench: install  ## Every benchmark, as ratios in one run
-	@$(BIN)/python -m bench
+bench: install  ## Every benchmark, as ratios in one run; BENCH="cli arrivals" for some
+	@PYTHONPATH=. $(BIN)/python -m bench $(BENCH)
 
 compile: install  ## Compile the pipelines
 	@$(BIN)/ninefold compile

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ninefold.clock import WallClock
-from ninefold.errors import NinefoldError, StepFailed
+from ninefold.errors import StepFailed
 from ninefold.settings import Settings, settings
-from ninefold.store import Store, open_store
+from ninefold.store import open_store
 from ninefold.usecase import load_use_case
 from pipelines.launch import execute_run, request_run
-from pipelines.live_check import LiveCheck, check_live
+from pipelines.live_check import LiveCheck, check_live, wait_for_predictions
 from pipelines.progress import print_result, step_lines, working
 from pipelines.replay import Replayed
 from pipelines.replay_run import replay_here
@@ -31,7 +31,6 @@ from serving.supervisor.foreground import start_detached, stop
 from serving.supervisor.supervisor import Supervisor
 
 START = datetime(2013, 7, 1, tzinfo=UTC)
-SHIPPED_WITHIN_SECONDS = 20.0
 
 
 def run_demo(console: Console, name: str, *, max_training_time: float, days: int) -> None:
@@ -67,7 +66,7 @@ def run_demo(console: Console, name: str, *, max_training_time: float, days: int
     with working(console, f"replaying {START:%B} {START.day} to {(until - timedelta(days=1)).day}, {START.year}"):
         replayed = replay_here(use_case, START, until, settings=here, console=console)
     with working(console, "comparing live predictions and features with offline ones"):
-        _wait_for_shipping(store, use_case.name, replayed.requests)
+        wait_for_predictions(store, use_case.name, replayed.requests)
         check = check_live(use_case, store, here, START, until)
     store.close()
     console.print()
@@ -93,18 +92,6 @@ def _start_over(console: Console, here: Settings) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in here.home.glob("store.db*"):
         path.unlink()
-
-
-def _wait_for_shipping(store: Store, use_case: str, expected: int) -> None:
-    """Waits until the front end's journal is in the store."""
-    deadline = time.monotonic() + SHIPPED_WITHIN_SECONDS
-    while store.counts()["predictions"] < expected:
-        if time.monotonic() > deadline:
-            raise NinefoldError(
-                f"Of {expected:,} predictions of {use_case}, {store.counts()['predictions']:,} are in the store.",
-                remedy="See the front end's log in logs/.",
-            )
-        time.sleep(0.1)
 
 
 def _table(metric: str, unit: str, result: dict[str, Any], check: LiveCheck, replayed: Replayed) -> Table:

@@ -6,6 +6,7 @@ features that it was asked with are the offline ones.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from components.collector.extract import frame_of
 from components.evaluator.evaluation import Evaluation, evaluate
 from components.featurizer.parity import Parity, feature_parity, logged_features, offline_features
 from ninefold.dataset import FEATURE, columns_of
-from ninefold.errors import NotFound
+from ninefold.errors import NotFound, StoreError
 from ninefold.fields import Columns
 from ninefold.package import load_predictor
 from ninefold.settings import Settings
@@ -96,3 +97,19 @@ def check_live(use_case: UseCase, store: Store, settings: Settings, since: datet
         baseline=judge(use_case.baseline(inputs(logged)), 0),
         parity=feature_parity(predictions, offline),
     )
+
+
+def wait_for_predictions(store: Store, use_case: str, expected: int, *, seconds: float = 20.0) -> None:
+    """Waits until the front end's journal is in the store: it is shipped behind the answers.
+
+    Raises:
+        StoreError: It is not there in time; the message says how much is.
+    """
+    deadline = time.monotonic() + seconds
+    while (found := store.counts()["predictions"]) < expected:
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"Of {expected:,} predictions of {use_case}, {found:,} are in the store after {seconds:.0f} s.",
+                remedy="See the front end's log in logs/.",
+            )
+        time.sleep(0.05)

@@ -74,7 +74,7 @@ def replay_here(
 
 
 def _seed_windows(use_case: UseCase, since: datetime, settings: Settings) -> None:
-    """Window rows of keys that fell silent before the stretch: the stream starts with the events still in its windows."""
+    """Writes the window rows of keys that fell silent before: the stream starts with events still in its windows."""
     store = open_store(settings.store_url)
     try:
         wanted = [version.lengths for version in store.versions(use_case.name) if version.state != "retired"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import structlog
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
