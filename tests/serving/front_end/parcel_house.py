@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import parcels
+import pytest
 
 from ninefold.keys import local_key
 from ninefold.online import OnlineRow, open_online_store
@@ -152,6 +153,20 @@ class House:
         write_routes(self.routes, RouteTable(use_case="parcels", revision=self.revision, live=live, variants=variants))
 
 
+@contextmanager
+def shared_house(home: Path) -> Iterator[House]:
+    """A house that outlives a test: the fixture that gives every test a home of its own does not reach here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NINEFOLD_HOME", str(home))
+        settings.cache_clear()
+        house = House()
+        try:
+            yield house
+        finally:
+            house.online.close()
+    settings.cache_clear()
+
+
 @dataclass
 class Running:
     """A front end in a process of its own."""
@@ -185,7 +200,7 @@ class Running:
 def running(house: House, port: int | None = None, **environment: str) -> Iterator[Running]:
     """A front end; the tests' requests are of noon, so its clock is the requests' own."""
     port = port or free_port()
-    process = start(port, **environment)
+    process = start(port, **{"NINEFOLD_HOME": str(house.settings.home), **environment})
     try:
         wait_for(f"http://127.0.0.1:{port}/healthz", process)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-ApiKey": house.key}, timeout=10) as client:
@@ -209,10 +224,9 @@ def start(
     command = [sys.executable, "-m", "serving.front_end", "--use-case", use_case, "--port", str(port)]
     if limit:
         command = ["prlimit", f"--fsize={limit}", *command]
-    home = str(settings().home)
     return subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": str(HERE), "NINEFOLD_HOME": home, "NINEFOLD_CLOCK": "event", **environment},
+        env={**os.environ, "PYTHONPATH": str(HERE), "NINEFOLD_CLOCK": "event", **environment},
         stderr=subprocess.PIPE,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from parcel_house import INSTANCE, House, Running, ToyModel, body, running
+from parcel_house import INSTANCE, House, Running, ToyModel, body, running, shared_house
 
 from ninefold.clock import parse_instant
 from ninefold.store import open_store
@@ -19,16 +19,10 @@ BASELINE = 10 + 20 + 3
 @pytest.fixture(scope="module")
 def front_end(shared_model: ToyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Running]]:
     """One front end for all tests that leave it as they found it."""
-    from ninefold.settings import settings
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NINEFOLD_HOME", str(tmp_path_factory.mktemp("shared")))
-        settings.cache_clear()
-        house = House()
+    with shared_house(tmp_path_factory.mktemp("shared")) as house:
         house.route(shared_model.url)
         with running(house, NINEFOLD_SERVING__MODEL_TIMEOUT_SECONDS="0.3", NINEFOLD_SERVING__MAX_INSTANCES="100") as up:
             yield house, up
-        house.online.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from parcel_house import INSTANCE, NOON, House, body, free_port, load, manifest, running, start, toy_model
+from parcel_house import INSTANCE, NOON, House, body, free_port, load, manifest, running, shared_house, start, toy_model
 
 from ninefold.keys import create_key
 from ninefold.store import open_store
@@ -115,16 +115,12 @@ def answers(client: httpx.Client, path: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def standing(shared_model):
+def standing(shared_model, tmp_path_factory):
     """A front end for tests that bring their own routes; requests of a later test are of a later time."""
-    from ninefold.settings import settings
-
-    settings.cache_clear()
-    house = House()
-    house.route(shared_model.url)
-    with running(house) as up:
-        yield house, up
-    house.online.close()
+    with shared_house(tmp_path_factory.mktemp("standing")) as house:
+        house.route(shared_model.url)
+        with running(house) as up:
+            yield house, up
 
 
 def route(house, up, *arguments, **options) -> None:
