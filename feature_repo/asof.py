@@ -103,8 +103,6 @@ def _join_one(left: pl.DataFrame, view: AsofView, *, only_created_before: bool) 
     right = newest_last(right, _AT, _CREATED if view.created_at else None)
     if only_created_before and view.created_at:
         right = _visible_rows(right, key)
-    # Nulls in a key name nobody: they must not find the row of another null.
-    right = right.drop_nulls(key)
     try:
         asked = left.select(*(pl.col(name).cast(right.schema[name]) for name in key), _AT)
     except pl.exceptions.PolarsError as error:

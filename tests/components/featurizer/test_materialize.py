@@ -89,6 +89,16 @@ def test_the_feed_gives_each_row_once_and_costs_nothing_between(rides: ModuleTyp
     assert (time.perf_counter() - started) / 10_000 < 20e-6
 
 
+def test_not_a_number_is_null_online(rides: ModuleType, store: OnlineStore) -> None:
+    path = settings().folder("data") / "rides" / "views" / "route.parquet"
+    row = pl.read_parquet(path)[:1].with_columns(surge=pl.lit(float("nan")), zone=pl.lit("Z0"), to=pl.lit("Z1"))
+    row.write_parquet(path)
+    materialize(rides.USE_CASE, settings(), DAY + timedelta(days=2))
+    (written,) = store.read_many([("route", "Z0|Z1")])
+    assert written is not None
+    assert written.values == (None,)
+
+
 def test_broken_rows_are_named(rides: ModuleType, history) -> None:
     path = settings().folder("data") / "rides" / "views" / "driver.parquet"
     whole = pl.read_parquet(path)
