@@ -13,7 +13,7 @@ from typing import Any
 from components.model_builder.families import families
 from components.model_builder.onnx_export import to_onnx
 from components.model_builder.parity import check_parity
-from components.model_builder.search import RESERVE, Budget, Row, search
+from components.model_builder.search import Budget, Row, search
 from components.model_builder.statistics import training_statistics
 from components.model_builder.table import Table, Task, read_tables
 from ninefold.dataset import DatasetCard
@@ -116,7 +116,7 @@ def build(
         raise UsageError(
             f"A maximum training time of {max_training_time:g} s is too short.", remedy="Give at least 1 s."
         )
-    budget = Budget(max_training_time, started=started, reserve=RESERVE)
+    budget = Budget(max_training_time, started=started)
 
     def tell(stage: str, row: Row | None = None) -> None:
         progress(Progress(stage=stage, elapsed=budget.elapsed, budget=max_training_time, row=row))

@@ -25,6 +25,8 @@ from ninefold.errors import PackageError
 PRIOR_DEVIATION = 0.02
 """Deviation of a family's values, as a share of its best, before it has three: what tuning usually moves."""
 _STARTUP_TRIALS = 6
+RESERVE, RESERVE_SHARE = 0.3, 0.03
+"""Seconds, and share of the maximum time, that are kept back for the end before anything is known of it."""
 OPENING_SHARE = 0.3
 """Of the time that is left, what a family's first trial may take while another family has had none."""
 SMALLEST_START = 0.1
@@ -58,13 +60,12 @@ class Budget:
     Args:
         seconds: Maximum training time, everything included.
         started: ``time.monotonic()`` when it began.
-        reserve: Seconds kept back at first.
     """
 
-    def __init__(self, seconds: float, *, started: float, reserve: float) -> None:
+    def __init__(self, seconds: float, *, started: float) -> None:
         self.seconds = seconds
         self._started = started
-        self._reserve = reserve
+        self._reserve = RESERVE + RESERVE_SHARE * seconds
 
     @property
     def elapsed(self) -> float:
@@ -221,10 +222,6 @@ def _try(
     outcome: Literal["finished", "stopped"] = "stopped" if stopped else "finished"
     row = Row(family=record.family.name, params=params, value=value, seconds=ended - started, outcome=outcome)
     return row, fitted
-
-
-RESERVE = 0.3
-"""Seconds kept back for export and writing, besides what the parity gate will take."""
 
 
 def task_value(task: Task, table: Table, fitted: Fitted) -> float:

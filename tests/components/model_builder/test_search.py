@@ -60,7 +60,7 @@ def run(make: Make, fakes: list[Any], seconds: float, trials: int | None = None)
     data = make("regression", rows=60, validation_rows=60)
     task, _, _, validation = read_tables(data.train, data.validation, None)
     rows: list[Row] = []
-    budget = Budget(seconds, started=monotonic(), reserve=0.0)
+    budget = Budget(seconds, started=monotonic())
     return search(task, fakes, validation, budget, seed=0, trials=trials, on_trial=rows.append), rows
 
 
@@ -132,7 +132,7 @@ def test_a_hopeless_trial_is_pruned_and_shown_as_such(make: Make) -> None:
             rate = 1e-4 if self.asked > 4 else params["learning_rate"]
             return boosting.fit({**params, "learning_rate": rate}, control)
 
-    budget = Budget(60, started=monotonic(), reserve=0.0)
+    budget = Budget(60, started=monotonic())
     found = search(task, [Slow()], validation, budget, seed=0, trials=5, on_trial=lambda _: None)
     assert [row.outcome for row in found.rows] == ["finished"] * 4 + ["pruned"]
     assert found.rows[-1].value is None
