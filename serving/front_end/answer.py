@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,28 +13,12 @@ from ninefold.records import derived_id, entity_key
 from ninefold.usecase import UseCase
 from serving.front_end.keeper import Keeper
 from serving.front_end.metrics import Metrics
-from serving.front_end.model_client import ModelFailure
-from serving.front_end.prepared import Prepared, Preparer
+from serving.front_end.together import Caller, Share, Together
 from serving.front_end.validation import Batch, RequestParser
 from serving.front_end.versions import LIVE
 
 _JSON = orjson.OPT_SERIALIZE_NUMPY
 _RECORD = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks.
-
-    Args:
-        name: Name of the key.
-        request_id: The client's ``X-Request-ID``; None where it sent none.
-        headers: Header lines that go through to the model server, each ended by CR LF.
-    """
-
-    name: str
-    request_id: str | None = None
-    headers: bytes = b""
 
 
 class Answers:
@@ -44,17 +27,17 @@ class Answers:
     Args:
         use_case: The use case.
         parser: Reads bodies.
-        preparer: Reads features and derives inputs.
+        together: Prepares requests and asks the model.
         keeper: Keeps answers before they are given.
         metrics: What is counted.
     """
 
     def __init__(
-        self, use_case: UseCase, *, parser: RequestParser, preparer: Preparer, keeper: Keeper, metrics: Metrics
+        self, use_case: UseCase, *, parser: RequestParser, together: Together, keeper: Keeper, metrics: Metrics
     ) -> None:
         self._use_case = use_case
         self._parser = parser
-        self._preparer = preparer
+        self._together = together
         self._keeper = keeper
         self._metrics = metrics
         names = [field.name for field in use_case.request]
@@ -70,36 +53,8 @@ class Answers:
         """
         started = time.perf_counter()
         batch = self._parser.parse(body)
-        prepared = self._preparer.prepare(batch.rows)
-        values = await self.values(prepared, caller)
-        return await self._answer(batch, prepared, values, caller, started)
-
-    async def values(self, prepared: Prepared, caller: Caller) -> list[float]:
-        """One value a row: the model's where it answers, else the baseline's; the reason is left in the row."""
-        values = [0.0] * len(prepared.rows)
-        fallbacks = prepared.fallbacks
-        asked = [place for place, reason in enumerate(fallbacks) if reason is None]
-        if asked and prepared.served is not None:
-            rows = prepared.model_rows
-            try:
-                answers = await prepared.served.client.predict(
-                    rows if len(asked) == len(rows) else [rows[place] for place in asked], caller.headers
-                )
-            except ModelFailure as failure:
-                self._metrics.model_failed(failure.reason, failure.detail)
-                prepared.fall_back(asked, failure.reason)
-            else:
-                for place, answer in zip(asked, answers, strict=True):
-                    if answer is None:
-                        self._metrics.model_failed("model_error", "a prediction is no finite number")
-                        fallbacks[place] = "model_error"
-                    else:
-                        values[place] = answer
-        fallen = [place for place, reason in enumerate(fallbacks) if reason is not None]
-        if fallen:
-            for place, value in zip(fallen, self._preparer.baseline(prepared, fallen), strict=True):
-                values[place] = value
-        return values
+        share = await self._together.answer(batch.rows, caller)
+        return await self._answer(batch, share, caller, started)
 
     def clip(self, value: float, flags: list[str]) -> float:
         """The value within the bounds of the use case; flagged when it was not."""
@@ -116,19 +71,19 @@ class Answers:
         """The decision that follows from a prediction."""
         return self._use_case.decide(dict(zip(self._names, row, strict=True)), value)
 
-    async def _answer(
-        self, batch: Batch, prepared: Prepared, values: list[float], caller: Caller, started: float
-    ) -> bytes:
+    async def _answer(self, batch: Batch, share: Share, caller: Caller, started: float) -> bytes:
         name = self._use_case.name
+        prepared = share.prepared
         served_version = prepared.served.version if prepared.served is not None else 0
         latency_ms = (time.perf_counter() - started) * 1e3
         records = []
         answers = []
-        for place, row in enumerate(prepared.rows):
+        for place, row in enumerate(batch.rows):
+            shared = share.start + place
             key = entity_key([row[column] for column in self._key])
-            flags = prepared.flags[place]
-            fallback = prepared.fallbacks[place]
-            value = self.clip(values[place], flags)
+            flags = prepared.flags[shared]
+            fallback = prepared.fallbacks[shared]
+            value = self.clip(share.values[shared], flags)
             version = served_version if fallback is None else 0
             if caller.request_id is None:
                 request_id = None
@@ -153,12 +108,12 @@ class Answers:
                     "use_case": name,
                     "request_id": request_id,
                     "key": key,
-                    "decided_at": prepared.decided[place],
+                    "decided_at": prepared.decided[shared],
                     "received_at": prepared.received,
                     "version": version,
                     "cohort": LIVE,
                     "request": self._sent(batch.instances[place]),
-                    "features": dict(zip(prepared.feature_names, prepared.features[place].values, strict=True)),
+                    "features": dict(zip(prepared.feature_names, prepared.features[shared].values, strict=True)),
                     "value": value,
                     "fallback": fallback,
                     "flags": flags,

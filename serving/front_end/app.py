@@ -14,10 +14,11 @@ import structlog
 from ninefold.errors import InvalidInput, NinefoldError, NotFound, TooLarge
 from ninefold.keys import KeysFile
 from ninefold.usecase import UseCase
-from serving.front_end.answer import Answers, Caller
+from serving.front_end.answer import Answers
 from serving.front_end.explanation import Explanations
 from serving.front_end.feature_answers import FeatureAnswers
 from serving.front_end.metrics import Metrics
+from serving.front_end.together import Caller
 from serving.front_end.versions import Versions
 
 log = structlog.get_logger()
@@ -140,7 +141,7 @@ class FrontEnd:
             InvalidInput: The request id is too long, or the length is no number.
         """
         request_id: str | None = None
-        lines = b""
+        trace = b""
         length = 0
         for name, value in sent:
             if name in (b"x-request-id", b"traceparent"):
@@ -149,12 +150,13 @@ class FrontEnd:
                         name.decode(), f"is {len(value):,} bytes long.", remedy=f"Send at most {MAX_REQUEST_ID_LENGTH}."
                     )
                 given_back.append((name, value))
-                lines += b"%b: %b\r\n" % (name, value)
-                if name == b"x-request-id" and value:
+                if name == b"traceparent":
+                    trace = value
+                elif value:
                     request_id = value.decode("latin-1")
             elif name == b"content-length":
                 length = int(value)
-        return Caller(name=self._keys.authenticate(sent), request_id=request_id, headers=lines), length
+        return Caller(name=self._keys.authenticate(sent), request_id=request_id, trace=trace), length
 
     async def _body(self, length: int, receive: Receive) -> bytes | bytearray:
         """The body, never more than the bound.

@@ -24,6 +24,7 @@ from serving.front_end.keeper import Keeper
 from serving.front_end.metrics import Metrics
 from serving.front_end.openapi import document
 from serving.front_end.prepared import Preparer
+from serving.front_end.together import Together
 from serving.front_end.validation import RequestParser
 from serving.front_end.versions import Versions
 
@@ -65,7 +66,7 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     answers = Answers(
         use_case,
         parser=parser,
-        preparer=preparer,
+        together=Together(preparer, metrics),
         keeper=Keeper(journal, fsync=settings.journal.fsync, metrics=metrics),
         metrics=metrics,
     )

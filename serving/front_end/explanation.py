@@ -13,13 +13,14 @@ import orjson
 
 from ninefold.errors import TooLarge, Unavailable
 from ninefold.usecase import UseCase
-from serving.front_end.answer import Answers, Caller
+from serving.front_end.answer import Answers
 from serving.front_end.columns import ColumnMaker
 from serving.front_end.fallback import baseline_predictions
 from serving.front_end.metrics import Metrics
 from serving.front_end.model_client import ModelFailure
 from serving.front_end.prepared import Prepared, Preparer
 from serving.front_end.shapley import Plan, plan
+from serving.front_end.together import Caller, header_lines
 from serving.front_end.validation import RequestParser
 from serving.front_end.versions import LIVE, ServedVersion
 
@@ -96,7 +97,9 @@ class Explanations:
         values: dict[int, list[float]] = {}
         if by_model:
             try:
-                answers = await served.client.predict([row for p in by_model for row in asked[p]], caller.headers)
+                answers = await served.client.predict(
+                    [row for place in by_model for row in asked[place]], header_lines([caller])
+                )
             except ModelFailure as failure:
                 self._metrics.model_failed(failure.reason, failure.detail)
                 prepared.fall_back(by_model, failure.reason)

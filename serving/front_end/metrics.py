@@ -29,6 +29,7 @@ class Metrics(Collector):
         self.predictions: Counter[tuple[int, str, str | None]] = Counter()
         self.flags: Counter[str] = Counter()
         self.model_failures: Counter[str] = Counter()
+        self.model_calls = 0
         self.routes_refused = 0
         self.online_failures = 0
         self.journal_failures = 0
@@ -96,6 +97,7 @@ class Metrics(Collector):
             "model_failures", "Calls of a model server without a good answer.", "reason", self.model_failures
         )
         for name, text, value in (
+            ("model_calls", "Calls of a model server; one serves all requests of a moment.", self.model_calls),
             ("routes_refused", "Route tables that were refused; the last good one stays.", self.routes_refused),
             ("online_failures", "Reads of online rows that failed.", self.online_failures),
             ("journal_failures", "Requests refused because the journal could not be written.", self.journal_failures),

@@ -1,0 +1,187 @@
+"""Answers requests that came at the same moment as one batch, and each as if it had come alone.
+
+Reading rows, deriving and asking the model cost nearly the same for one row and for ten. What has arrived when the
+event loop turns is worked on together: nobody waits for others to come, and under load a request costs a fraction.
+No request pays for another: where a batch fails for a reason that lies in one of its rows, each is tried by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.front_end.metrics import Metrics
+from serving.front_end.model_client import ModelFailure
+from serving.front_end.prepared import Prepared, Preparer
+from serving.front_end.validation import Row
+
+MAX_ROWS = 64
+"""Most rows that are worked on together; a request with more goes alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks.
+
+    Args:
+        name: Name of the key.
+        request_id: The client's ``X-Request-ID``; None where it sent none.
+        trace: The client's ``traceparent``; empty where it sent none.
+    """
+
+    name: str
+    request_id: str | None = None
+    trace: bytes = b""
+
+    @property
+    def followed(self) -> bool:
+        """Whether the trace is recorded: then the call of the model server has to carry it, and it alone."""
+        # The last digit of a traceparent holds the flag "sampled" (W3C Trace Context, 3.2.2.5).
+        return bool(self.trace) and not (len(self.trace) == 55 and self.trace[-1:] in b"02468ace")
+
+
+@dataclass(slots=True)
+class Share:
+    """A request's part of a batch.
+
+    Args:
+        prepared: The whole batch.
+        values: The whole batch's values.
+        start: Place of the request's first row in it.
+    """
+
+    prepared: Prepared
+    values: list[float]
+    start: int
+
+
+@dataclass(slots=True)
+class _Request:
+    rows: list[Row]
+    caller: Caller
+    start: int = 0
+    share: asyncio.Future[Share] | None = None
+
+
+class Together:
+    """Prepares requests and asks the model, or the baseline.
+
+    Args:
+        preparer: Reads features and derives inputs.
+        metrics: What is counted.
+    """
+
+    def __init__(self, preparer: Preparer, metrics: Metrics) -> None:
+        self._preparer = preparer
+        self._metrics = metrics
+        self._waiting: list[_Request] = []
+        self._rows = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(self, rows: list[Row], caller: Caller) -> Share:
+        """One value a row: the model's where it answers, else the baseline's; the reason is left in the batch."""
+        request = _Request(rows, caller)
+        if len(rows) > MAX_ROWS:
+            return (await self._answer([request]))[0]
+        if self._rows + len(rows) > MAX_ROWS:
+            self._work_on_waiting()
+        loop = asyncio.get_running_loop()
+        request.share = loop.create_future()
+        if not self._waiting:
+            # Whoever else is ready in this turn of the loop comes before this call.
+            loop.call_soon(self._work_on_waiting)
+        self._waiting.append(request)
+        self._rows += len(rows)
+        return await request.share
+
+    def _work_on_waiting(self) -> None:
+        if self._waiting:
+            requests, self._waiting, self._rows = self._waiting, [], 0
+            task = asyncio.create_task(self._work(requests))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, requests: list[_Request]) -> None:
+        try:
+            shares = await self._answer(requests)
+        except Exception as error:
+            if len(requests) > 1:
+                for request in requests:
+                    await self._work([request])
+            elif (share := requests[0].share) is not None and not share.done():
+                share.set_exception(error)
+            return
+        for request, result in zip(requests, shares, strict=True):
+            if request.share is not None and not request.share.done():
+                request.share.set_result(result)
+
+    async def _answer(self, requests: list[_Request]) -> list[Share]:
+        if len(requests) == 1:
+            requests[0].start = 0
+            rows = requests[0].rows
+        else:
+            rows = []
+            for request in requests:
+                request.start = len(rows)
+                rows += request.rows
+        prepared = self._preparer.prepare(rows)
+        values = [0.0] * len(rows)
+        if prepared.served is not None:
+            alone = [request for request in requests if request.caller.followed]
+            groups = [[request] for request in alone]
+            if len(alone) < len(requests):
+                groups.append([request for request in requests if not request.caller.followed])
+            await self._ask_each(prepared, groups, values)
+        fallen = [place for place, reason in enumerate(prepared.fallbacks) if reason is not None]
+        if fallen:
+            for place, value in zip(fallen, self._preparer.baseline(prepared, fallen), strict=True):
+                values[place] = value
+        return [Share(prepared, values, request.start) for request in requests]
+
+    async def _ask_each(self, prepared: Prepared, groups: Sequence[list[_Request]], values: list[float]) -> None:
+        if len(groups) == 1:
+            await self._ask(prepared, groups[0], values)
+        else:
+            await asyncio.gather(*(self._ask(prepared, group, values) for group in groups))
+
+    async def _ask(self, prepared: Prepared, requests: list[_Request], values: list[float]) -> None:
+        """Asks the model for the rows of some requests that have no reason to fall back."""
+        fallbacks = prepared.fallbacks
+        asked = [
+            place
+            for request in requests
+            for place in range(request.start, request.start + len(request.rows))
+            if fallbacks[place] is None
+        ]
+        if not asked or prepared.served is None:
+            return
+        rows = prepared.model_rows
+        self._metrics.model_calls += 1
+        try:
+            answers = await prepared.served.client.predict(
+                rows if len(asked) == len(rows) else [rows[place] for place in asked],
+                header_lines([request.caller for request in requests]),
+            )
+        except ModelFailure as failure:
+            if failure.reason == "model_error" and len(requests) > 1:
+                await self._ask_each(prepared, [[request] for request in requests], values)
+                return
+            self._metrics.model_failed(failure.reason, failure.detail)
+            prepared.fall_back(asked, failure.reason)
+            return
+        for place, answer in zip(asked, answers, strict=True):
+            if answer is None:
+                self._metrics.model_failed("model_error", "a prediction is no finite number")
+                fallbacks[place] = "model_error"
+            else:
+                values[place] = answer
+
+
+def header_lines(callers: Sequence[Caller]) -> bytes:
+    """What goes through to the model server: the ids of all, and the trace of one who is alone."""
+    ids = [caller.request_id.encode("latin-1") for caller in callers if caller.request_id is not None]
+    lines = b"x-request-id: %b\r\n" % b",".join(ids) if ids else b""
+    if len(callers) == 1 and callers[0].trace:
+        lines += b"traceparent: %b\r\n" % callers[0].trace
+    return lines
