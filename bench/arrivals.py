@@ -39,7 +39,6 @@ def main() -> list[dict[str, Any]]:
             raise RuntimeError("another process took the run")
         values = {row["name"]: row["value"] for row in ended[1]["rows"]}
         with Supervisor(here, "arrivals") as supervisor:
-            supervisor.start()
             supervisor.wait_ready()
             replayed = replay_here(use_case, SINCE, UNTIL, settings=here, console=Console(quiet=True))
             wait_for_predictions(store, use_case.name, replayed.requests)

@@ -1,9 +1,9 @@
 """Replay: history as live traffic, in event time. Departures are asked, landings reported, instant by instant.
 
-At each instant of history (a minute, where its clock has minutes) the rows of batch views that became known are
-materialized, the events are sent and waited for until their windows are written, then the requests of that instant are
-asked. So a replay is deterministic, and the features that the front end logs are those that the point-in-time join
-gives offline.
+At each instant of history at which something was asked (a minute, where its clock has minutes) the rows of batch views
+that became known are materialized, the events since the last one are sent and waited for until their windows are
+written, then the requests of that instant are asked. So a replay is deterministic, and the features that the front end
+logs are those that the point-in-time join gives offline.
 """
 
 from __future__ import annotations
@@ -199,28 +199,36 @@ def replay(
     fallbacks: dict[str, int] = {}
     versions: dict[int, int] = {}
     latencies: list[float] = []
+    events: list[dict[str, Any]] = []
     due: list[dict[str, Any]] = []
     started = shown = time.monotonic()
     for instant in traffic.instants:
-        written += rows.write(online, instant)
-        events = traffic.events.get(instant, [])
-        _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": format_instant(instant)})
-        due += traffic.truths.get(instant, [])
+        # What happened since the last request goes in one call: windows go by each event's own instant.
+        events += traffic.events.get(instant, ())
+        due += traffic.truths.get(instant, ())
         if len(due) >= TRUTHS_AT_ONCE:
             _post(collector, "/v1/truths", {"truths": due})
             due = []
-        if instant in traffic.requests:
-            asked = time.perf_counter()
-            predictions = _post(front_end, predict, {"instances": traffic.requests[instant]})["predictions"]
-            bisect.insort(latencies, (time.perf_counter() - asked) * 1000)
-            answered += len(predictions)
-            for prediction in predictions:
-                versions[prediction["version"]] = versions.get(prediction["version"], 0) + 1
-                if prediction["fallback"] is not None:
-                    fallbacks[prediction["fallback"]] = fallbacks.get(prediction["fallback"], 0) + 1
+        requests = traffic.requests.get(instant)
+        if requests is None:
+            continue
+        written += rows.write(online, instant)
+        _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": format_instant(instant)})
+        events = []
+        asked = time.perf_counter()
+        predictions = _post(front_end, predict, {"instances": requests})["predictions"]
+        bisect.insort(latencies, (time.perf_counter() - asked) * 1000)
+        answered += len(predictions)
+        for prediction in predictions:
+            versions[prediction["version"]] = versions.get(prediction["version"], 0) + 1
+            if prediction["fallback"] is not None:
+                fallbacks[prediction["fallback"]] = fallbacks.get(prediction["fallback"], 0) + 1
         if time.monotonic() - shown > SHOWN_EVERY_SECONDS:
             shown = time.monotonic()
             on_progress(answered, instant)
+    if events:
+        last = format_instant(traffic.instants[-1])
+        _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": last})
     if due:
         _post(collector, "/v1/truths", {"truths": due})
     return Replayed(
