@@ -24,7 +24,7 @@ from ninefold.usecase import load_use_case
 from pipelines.launch import execute_run, request_run
 from pipelines.live_check import LiveCheck, check_live, wait_for_predictions
 from pipelines.progress import print_result, step_lines, working
-from pipelines.replay import Replayed
+from pipelines.replay import Replayed, next_request
 from pipelines.replay_run import replay_here
 from serving.supervisor.addresses import curl_line
 from serving.supervisor.foreground import start_detached, stop
@@ -81,7 +81,8 @@ def run_demo(console: Console, name: str, *, max_training_time: float, days: int
         f"Report: {result['report']}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    _next_steps(console, here, name)
+    asked_next = next_request(use_case, here.folder("data") / use_case.name, until)
+    _next_steps(console, here, name, asked_next)
 
 
 def _start_over(console: Console, here: Settings) -> None:
@@ -135,10 +136,10 @@ def _table(metric: str, unit: str, result: dict[str, Any], check: LiveCheck, rep
     return table
 
 
-def _next_steps(console: Console, here: Settings, name: str) -> None:
+def _next_steps(console: Console, here: Settings, name: str, request: dict[str, Any] | None) -> None:
     console.print()
-    console.print("It still serves. Ask it:", highlight=False)
-    console.print(curl_line(Supervisor(here, name)), highlight=False, soft_wrap=True, markup=False)
+    console.print("It still serves. Ask it about the next flight (explain: the same with :explain):", highlight=False)
+    console.print(curl_line(Supervisor(here, name), request), highlight=False, soft_wrap=True, markup=False)
     home = here.home.relative_to(Path.cwd()) if here.home.is_relative_to(Path.cwd()) else here.home
     console.print(
         f"\nThen, with [bold]export NINEFOLD_HOME={home} NINEFOLD_CLOCK=event[/bold]:\n"

@@ -150,6 +150,22 @@ def read_traffic(use_case: UseCase, snapshot: Path, since: datetime, until: date
     )
 
 
+def next_request(use_case: UseCase, snapshot: Path, after: datetime) -> dict[str, Any] | None:
+    """The first request decided at an instant or after it, as JSON; None where history ends before.
+
+    Raises:
+        UsageError: The use case has no time.
+    """
+    import polars as pl
+
+    if use_case.decided_at is None:
+        raise UsageError(f"{use_case.name} has no decision moments.")
+    decided = pl.col(use_case.decided_at)
+    rows = pl.read_parquet(snapshot / "requests.parquet").filter(decided >= after).sort(decided).head(1)
+    found = [_json(row) for row in rows.iter_rows(named=True)]
+    return {name: value for name, value in found[0].items() if value is not None} if found else None
+
+
 def _by_instant(
     frame: pl.DataFrame, at: str, convert: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> dict[datetime, list[dict[str, Any]]]:

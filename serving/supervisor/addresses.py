@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ninefold.fields import Field, Input
@@ -22,10 +22,15 @@ def addresses(supervisor: Supervisor) -> list[tuple[str, str]]:
     return [*found, *((f"model {v.version}", v.url) for v in variants)]
 
 
-def curl_line(supervisor: Supervisor) -> str:
-    """A command that asks for one prediction, with this machine's key: of the front end, else of the model server."""
+def curl_line(supervisor: Supervisor, request: Mapping[str, Any] | None = None) -> str:
+    """A command that asks for one prediction, with this machine's key: of the front end, else of the model server.
+
+    Args:
+        supervisor: Serves the use case.
+        request: What to ask of the front end; by default the example that the use case declares.
+    """
     table = read_routes(supervisor.routes)
-    url, instance = supervisor.front_end, _request(load_use_case(supervisor.use_case).request)
+    url, instance = supervisor.front_end, request or _request(load_use_case(supervisor.use_case).request)
     if supervisor.model_only and table is not None and table.live is not None:
         live = table.variants[table.live]
         url, instance = live.url, _inputs(verify_package(live.package, live.digest).signature.inputs)
