@@ -28,11 +28,11 @@ class _Group(BaseModel):
 class Ports(_Group):
     """TCP ports of the services; all listen on ``Settings.host``."""
 
-    front_end: int = 8080
-    collector: int = 8081
-    orchestrator: int = 8082
-    evaluator: int = 8083
-    model_builder: int = 8084
+    front_end: int = Field(8080, description="The front end.")
+    collector: int = Field(8081, description="The collector.")
+    orchestrator: int = Field(8082, description="The runs API.")
+    evaluator: int = Field(8083, description="The evaluator.")
+    model_builder: int = Field(8084, description="The model builder.")
     models_from: int = Field(8090, description="First port of the model servers, one port a version.")
 
 
@@ -42,7 +42,7 @@ class Journal(_Group):
     Without ``fsync`` it survives the death of the process; with it, that of the machine.
     """
 
-    fsync: bool = False
+    fsync: bool = Field(False, description="Whether an answer waits for the disk.")
     segment_bytes: int = Field(64 * 2**20, gt=0, description="Size at which a new segment begins.")
     ship_seconds: float = Field(0.2, gt=0, description="How often the journal is shipped to the store.")
 
@@ -54,38 +54,33 @@ class Serving(_Group):
     model_key: SecretStr | None = Field(
         None, description="Key that the front end sends to model servers; locally the machine's own key."
     )
-    max_body_bytes: int = Field(10 * 2**20, gt=0)
-    max_instances: int = Field(10_000, gt=0)
+    max_body_bytes: int = Field(10 * 2**20, gt=0, description="Longest body of a request.")
+    max_instances: int = Field(10_000, gt=0, description="Most instances, truths or events of a request.")
     stale_after_seconds: float = Field(
         300.0, gt=0, description="Age of a stream's watermark past which windows are stale."
     )
 
 
 class Settings(BaseSettings):
-    """All settings of all services.
-
-    Args (the ones that need words):
-        environment: ``local`` allows generated keys and plain HTTP; anything else refuses defaults that are secrets.
-        home: Everything that Ninefold writes on this machine.
-        store_url: SQLAlchemy URL of the production database; by default SQLite in ``home``.
-        online_url: Where online rows lie; by default SQLite in ``home``.
-        models_url: Where packages lie; by default a folder in ``home``.
-        clock: ``wall`` in production; ``event`` where requests' and events' own times are the clock (replays).
-    """
+    """All settings of all services; each field says what it means, and docs/settings.md shows it."""
 
     model_config = SettingsConfigDict(
         env_prefix="NINEFOLD_", env_nested_delimiter="__", frozen=True, extra="forbid", toml_file="ninefold.toml"
     )
 
-    environment: Literal["local", "cluster"] = "local"
-    home: Path = Path(".ninefold")
-    host: str = "127.0.0.1"
-    store_url: str = ""
-    online_url: str = ""
-    models_url: str = ""
-    keys_file: Path | None = None
-    clock: Literal["wall", "event"] = "wall"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    environment: Literal["local", "cluster"] = Field(
+        "local", description="`local` makes the machine's own key; anything else refuses defaults that are secrets."
+    )
+    home: Path = Field(Path(".ninefold"), description="Everything that Ninefold writes on this machine.")
+    host: str = Field("127.0.0.1", description="Address that the services listen on.")
+    store_url: str = Field("", description="SQLAlchemy URL of the production database.")
+    online_url: str = Field("", description="Where online rows lie.")
+    models_url: str = Field("", description="Where packages lie.")
+    keys_file: Path | None = Field(None, description="Names and hashes of the API keys.")
+    clock: Literal["wall", "event"] = Field(
+        "wall", description="`event` where requests' and events' own times are the clock: replays."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Nothing reads it yet.")
     ports: Ports = Ports()
     journal: Journal = Journal()
     serving: Serving = Serving()
