@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from components.model_builder.families import Control, families
-from components.model_builder.search import Budget, Row, search
+from components.model_builder.search import Budget, Row, _Record, search
 from components.model_builder.table import Table, read_tables
 
 Make = Callable[..., Any]
@@ -80,6 +80,15 @@ def test_time_goes_to_the_family_that_promises_most(make: Make) -> None:
     cheap, dear = Fake("cheap", error=1, spread=1, seconds=0.01), Fake("dear", error=1, spread=1, seconds=0.1)
     run(make, [cheap, dear], seconds=2.0)
     assert cheap.trials > 2 * dear.trials
+
+
+def test_what_a_family_promises_is_per_second_and_falls_with_its_distance_from_the_best() -> None:
+    def promise(losses: list[float], seconds: float) -> float:
+        return _Record(None, None, losses, [seconds] * len(losses)).promise(1.0)  # type: ignore[arg-type]
+
+    near = [1.0, 1.1, 1.2, 1.3]
+    assert promise(near, 0.1) == pytest.approx(100 * promise(near, 10.0))
+    assert promise(near, 1.0) > 10 * promise([x + 0.5 for x in near], 1.0) > 0
 
 
 def test_the_first_family_can_not_eat_the_time_of_the_second(make: Make) -> None:
