@@ -151,8 +151,6 @@ def _transformer(port: int, predictor: int) -> None:
 def measure(
     pids: Mapping[str, int], url: str, body: bytes | Sequence[bytes], headers: dict[str, str]
 ) -> tuple[Result, dict[str, float]]:
-    pids: Mapping[str, int], url: str, body: bytes | Sequence[bytes], headers: dict[str, str]
-) -> tuple[Result, dict[str, float]]:
     """A load, and the CPU seconds that each process spent a request."""
     # Long enough for the first shipment, which loads the store's drivers.
     run(load(url, body, headers, connections=CONNECTIONS, seconds=1.5))
