@@ -27,7 +27,7 @@ PRIOR_DEVIATION = 0.02
 _STARTUP_TRIALS = 6
 RESERVE, RESERVE_SHARE = 0.3, 0.03
 """Seconds, and share of the maximum time, that are kept back for the end before anything is known of it."""
-OPENING_SHARE = 0.3
+OPENING_SHARE = 0.2
 """Of the time that is left, what a family's first trial may take while another family has had none."""
 SMALLEST_START = 0.1
 """Of the maximum time, what has to be left for a family to begin at all."""
