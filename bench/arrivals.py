@@ -1,4 +1,4 @@
-"""Arrivals on real flights: trained January to May, chosen on June, tested on July, then July live, minute by minute."""
+"""Arrivals on real flights: trained January to May, chosen on June, tested on July; then July live, by the minute."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def test_a_duration_survives_its_text(duration: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["", "h", "0h", "-3h", "1.5h", "3w", "3 h"])
 def test_a_wrong_duration_is_named(text: str) -> None:
-    with pytest.raises(InvalidInput, match="length: .*not a duration"):
+    with pytest.raises(InvalidInput, match=r"length: .*not a duration"):
         parse_duration(text, field="length")
 
 
@@ -38,5 +38,5 @@ def test_the_wall_clock_is_aware() -> None:
 
 
 def test_an_instant_that_utc_has_no_year_for_is_named() -> None:
-    with pytest.raises(InvalidInput, match="known_at: .*is not a time"):
+    with pytest.raises(InvalidInput, match=r"known_at: .*is not a time"):
         parse_instant("9999-12-31T23:59:59-10:00", field="known_at")

@@ -1,4 +1,4 @@
-"""The loop as its users run it: commands, HTTP and real services, on real data, from history to truths that come back."""
+"""The loop as its users run it: commands, HTTP and real services, real data, from history to truths that come back."""
 
 import json
 import os

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import optimize  # type: ignore[import-untyped]
-from scipy.special import expit  # type: ignore[import-untyped]
+from scipy import optimize
+from scipy.special import expit
 
 from components.model_builder.families import Control
 from components.model_builder.families.design import Design
