@@ -121,13 +121,13 @@ def _value(parameter: Any) -> str:
 PAGES = {"settings.md": settings_table, "commands.md": command_pages}
 """Page → what stands between its markers."""
 
-_MARKED = re.compile(r"(<!-- made by docs/tables.py -->\n)(.*)(\n<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- made by docs/tables.py -->\n).*(\n<!-- end -->)", re.DOTALL)
 
 
 def filled(name: str) -> str:
     """A page's text with its table as the code has it now."""
     table = PAGES[name]()
-    return _MARKED.sub(lambda found: found[1] + table + found[3], (HERE / name).read_text())
+    return _MARKED.sub(lambda found: found[1] + table + found[2], (HERE / name).read_text())
 
 
 if __name__ == "__main__":
