@@ -24,7 +24,7 @@ class _Answer:
 
     def __init__(self) -> None:
         self.body = bytearray()
-        self.complete = False
+        self.complete = self.kept = False
         self.parser = httptools.HttpResponseParser(self)
 
     def on_body(self, body: bytes) -> None:
@@ -32,6 +32,8 @@ class _Answer:
 
     def on_message_complete(self) -> None:
         self.complete = True
+        # Asked here, because the parser forgets it with the message's end.
+        self.kept = self.parser.should_keep_alive()
 
 
 class HttpSession:
@@ -109,7 +111,7 @@ class HttpSession:
         except httptools.HttpParserError as error:
             self.close()
             raise DataError(f"{self.base} does not speak HTTP: {error}.") from error
-        if not answer.parser.should_keep_alive():
+        if not answer.kept:
             self.close()
         return answer
 

@@ -1,0 +1,65 @@
+"""Traffic is history by instant: asked when it was decided, told when it was known, seeded with what windows hold."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from components.collector.extract import extract
+from ninefold.errors import UsageError
+from ninefold.settings import settings
+from ninefold.store import open_store
+from ninefold.usecase import load_use_case
+from pipelines.replay import Replayed, next_request, read_traffic
+
+sys.path.append(str(Path(__file__).parents[1] / "components" / "collector"))
+import tiny_use_case
+from tiny_use_case import START
+
+USE_CASE = load_use_case("tiny_use_case:USE_CASE")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    tiny_use_case.HISTORY["history"] = tiny_use_case.history()
+    with open_store(settings().store_url) as store:
+        extract(USE_CASE, store, tmp_path / "snapshot")
+    return tmp_path / "snapshot"
+
+
+def test_each_thing_comes_at_its_instant(snapshot: Path) -> None:
+    traffic = read_traffic(USE_CASE, snapshot, START + HOUR, START + 3 * HOUR)
+    assert [r["parcel"] for at in sorted(traffic.requests) for r in traffic.requests[at]] == ["p1", "p2"]
+    assert list(traffic.requests) == [START + HOUR, START + 2 * HOUR]
+    assert [e["id"] for at in traffic.events for e in traffic.events[at]] == ["e2"]
+    assert [e["id"] for e in traffic.seed] == ["e1"]
+    known = {at: [t["key"]["parcel"] for t in told] for at, told in traffic.truths.items()}
+    assert known == {START + timedelta(days=1, hours=1): ["p1"], START + timedelta(days=1, hours=2): ["p2"]}
+    assert traffic.instants == sorted(traffic.instants)
+
+
+def test_the_seed_is_no_older_than_the_longest_window(snapshot: Path) -> None:
+    assert [e["id"] for e in read_traffic(USE_CASE, snapshot, START + 5 * HOUR, START + 6 * HOUR).seed] == ["e1", "e2"]
+    late = read_traffic(USE_CASE, snapshot, START + 5 * HOUR, START + 9 * HOUR)
+    assert [e["id"] for e in late.seed] == ["e1", "e2"]
+
+
+def test_a_stretch_in_which_nothing_was_asked_is_refused(snapshot: Path) -> None:
+    with pytest.raises(UsageError, match="Nothing was asked of parcels"):
+        read_traffic(USE_CASE, snapshot, START + timedelta(days=9), START + timedelta(days=10))
+
+
+def test_the_next_request_is_the_first_from_an_instant_on(snapshot: Path) -> None:
+    found = next_request(USE_CASE, snapshot, START + HOUR + timedelta(seconds=1))
+    assert found is not None
+    assert found["parcel"] == "p2"
+    assert next_request(USE_CASE, snapshot, START + timedelta(days=9)) is None
+
+
+def test_latency_is_a_quantile_and_unknown_where_nothing_was_asked() -> None:
+    replayed = Replayed(requests=4, events=0, truths=0, rows=0, latencies_ms=(1.0, 2.0, 3.0, 4.0))
+    assert (replayed.latency(0.5), replayed.latency(0.99)) == (3.0, 4.0)
+    with pytest.raises(UsageError):
+        Replayed(requests=0, events=0, truths=0, rows=0).latency(0.5)
