@@ -1,7 +1,7 @@
 """Keeps answers in the journal before they leave; nothing is answered that is not kept.
 
-Without ``fsync`` an append is one write to the operating system and is made in place. With it an append waits for the
-disk, so it is made in a thread, and requests that come meanwhile share the next one.
+Answers of one turn of the event loop share one write. With ``fsync`` a write waits for the disk, so it is made in a
+thread, and answers that come meanwhile share the next one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from ninefold.errors import StoreError, Unavailable
 from ninefold.store.journal import Journal
 from serving.front_end.metrics import Metrics
+
+_Waiting = list[tuple[Sequence[bytes], asyncio.Future[None]]]
 
 
 class Keeper:
@@ -27,8 +29,8 @@ class Keeper:
         self._journal = journal
         self._fsync = fsync
         self._metrics = metrics
-        self._waiting: list[tuple[Sequence[bytes], asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._waiting: _Waiting = []
+        self._syncing: asyncio.Task[None] | None = None
 
     async def keep(self, records: Sequence[bytes]) -> None:
         """Keeps records, all of them or none.
@@ -36,38 +38,45 @@ class Keeper:
         Raises:
             Unavailable: The journal can't be written.
         """
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[None] = loop.create_future()
+        if self._fsync:
+            if self._syncing is None:
+                self._syncing = loop.create_task(self._sync())
+        elif not self._waiting:
+            loop.call_soon(self._write)
+        self._waiting.append((records, kept))
         try:
-            if self._fsync:
-                await self._share(records)
-            else:
-                self._journal.append_many(records)
+            await kept
         except StoreError as error:
             self._metrics.journal_failures += 1
             raise Unavailable(f"No answer is given that is not kept. {error}") from error
 
-    async def _share(self, records: Sequence[bytes]) -> None:
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((records, kept))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        await kept
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        _tell(waiting, self._append(waiting))
 
-    async def _write(self) -> None:
+    async def _sync(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting, []
-                together = [record for records, _ in batch for record in records]
-                failure: StoreError | None = None
-                try:
-                    await asyncio.to_thread(self._journal.append_many, together)
-                except StoreError as error:
-                    failure = error
-                for _, kept in batch:
-                    if kept.done():
-                        continue
-                    if failure is None:
-                        kept.set_result(None)
-                    else:
-                        kept.set_exception(failure)
+                waiting, self._waiting = self._waiting, []
+                _tell(waiting, await asyncio.to_thread(self._append, waiting))
         finally:
-            self._writing = None
+            self._syncing = None
+
+    def _append(self, waiting: _Waiting) -> StoreError | None:
+        try:
+            self._journal.append_many([record for records, _ in waiting for record in records])
+        except StoreError as error:
+            return error
+        return None
+
+
+def _tell(waiting: _Waiting, failure: StoreError | None) -> None:
+    for _, kept in waiting:
+        if kept.done():
+            continue
+        if failure is None:
+            kept.set_result(None)
+        else:
+            kept.set_exception(failure)

@@ -1,5 +1,7 @@
 """A model server of the v1 protocol in a process of its own, with faults to order: ``POST /mode`` sets the next ones.
 
+A row with a distance of 13 km breaks the whole call, as a NaN does in a real one.
+
 The model: 100 + distance + 10 · shop_minutes (5 when null) + 7 when express.
 """
 
@@ -55,6 +57,8 @@ async def app(scope, receive, send):
             values[1] = None
         case "low":
             values[:] = [-5.0] * len(rows)
+    if any(row[0] == 13 for row in rows):
+        status, document = 500, {"error": "13"}
     await answer(send, status, document)
 
 
