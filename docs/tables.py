@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import typer.main
 from pydantic import BaseModel, SecretStr
-from pydantic_settings import PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ninefold.cli import COMMANDS, app
 from ninefold.settings import Settings
@@ -28,8 +28,14 @@ class _Defaults(Settings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: Any, init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, and nothing else."""
         return (init_settings,)
 
 

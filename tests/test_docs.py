@@ -47,7 +47,7 @@ FEASTS_OWN = {"NINEFOLD_USE_CASE", "NINEFOLD_USE_CASE_PATH"}
 COMMON = {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json")}
 
 
-def named(pages: list[Path]) -> Any:
+def named(pages: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT)))
 
 
