@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -30,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("ninefold.commands:store", "Migrate and look at the production database."),
 }
 """Command → (import path of a Typer app or function, help)."""
+
+
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the machine refuses: no space, a quota, a read-only disk, no right. A traceback would add nothing."""
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -87,3 +92,9 @@ def main() -> None:
     except NinefoldError as error:
         typer.echo(f"ninefold: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        typer.echo(f"ninefold: {error.strerror}:{where or ' something could not be written'}.", err=True)
+        raise SystemExit(1) from None

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import tempfile
 from pathlib import Path
 
 import structlog
 
+from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError, NotAuthenticated, NotFound
 
 log = structlog.get_logger()
@@ -168,10 +167,7 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _replace(path: Path, hashes: dict[str, str]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        json.dump(hashes, file, indent=1)
-    Path(temporary).replace(path)
+    replace_file(path, json.dumps(hashes, indent=1).encode())
 
 
 def local_key(home: Path, keys_file: Path) -> str:
@@ -180,7 +176,5 @@ def local_key(home: Path, keys_file: Path) -> str:
     if path.exists() and keys_file.exists():
         return path.read_text().strip()
     key = create_key(keys_file, "local")
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(key + "\n")
+    replace_file(path, f"{key}\n".encode())
     return key

@@ -7,13 +7,12 @@ reader that can't read a newer one keeps the last good one.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ninefold.atomic import replace_file
 from ninefold.errors import DataError
 
 
@@ -94,9 +93,4 @@ def read_routes(path: Path) -> RouteTable | None:
 def write_routes(path: Path, table: RouteTable) -> None:
     """Replaces the file in one step, so that a reader sees the old or the new routes, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    with os.fdopen(handle, "w") as file:
-        json.dump(table.to_json(), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).replace(path)
+    replace_file(path, json.dumps(table.to_json(), indent=1).encode(), sync=True)

@@ -24,7 +24,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, TooLarge
+from ninefold.json_input import read_json_body
 from ninefold.keys import Keys
+from ninefold.logs import set_up_logs
+from ninefold.settings import settings
 
 log = structlog.get_logger()
 
@@ -82,10 +85,7 @@ async def read_json(request: Request, *, max_bytes: int) -> Any:
         body += chunk
         if len(body) > max_bytes:
             raise TooLarge(f"The body is over {max_bytes:,} bytes.", remedy="Send smaller batches.")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput("body", f"is not JSON: {error}.", remedy="Send a JSON object.") from error
+    return read_json_body(body, remedy="Send a JSON object.")
 
 
 def authenticated(keys: Keys, request: Request) -> str:
@@ -174,6 +174,7 @@ def serve(app: ASGIApp, *, host: str, port: int, name: str) -> None:
     """
     import uvicorn
 
+    set_up_logs(settings().log_level)
     listener = bound_socket(host, port, name=name)
     config = uvicorn.Config(
         app, access_log=False, log_level="warning", lifespan="on", timeout_graceful_shutdown=20, server_header=False

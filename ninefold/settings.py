@@ -80,7 +80,9 @@ class Settings(BaseSettings):
     clock: Literal["wall", "event"] = Field(
         "wall", description="`event` where requests' and events' own times are the clock: replays."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Nothing reads it yet.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe line that a service logs."
+    )
     ports: Ports = Ports()
     journal: Journal = Journal()
     serving: Serving = Serving()

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from ninefold.atomic import replace_file
 from ninefold.errors import StoreError
 from ninefold.store.frames import MAX_PAYLOAD, frame, scan
 
@@ -177,10 +177,7 @@ def cursor_of(folder: Path) -> Cursor:
 
 def keep_cursor(folder: Path, cursor: Cursor) -> None:
     """Replaces the cursor in one step."""
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".cursor")
-    with os.fdopen(handle, "w") as file:
-        json.dump({"segment": cursor.segment, "offset": cursor.offset}, file)
-    Path(temporary).replace(folder / "cursor")
+    replace_file(folder / "cursor", json.dumps({"segment": cursor.segment, "offset": cursor.offset}).encode())
 
 
 def segments(folder: Path) -> list[int]:

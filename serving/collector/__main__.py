@@ -11,6 +11,7 @@ import uvicorn
 
 from ninefold.errors import NinefoldError
 from ninefold.keys import KeysFile
+from ninefold.logs import set_up_logs
 from ninefold.service import bound_socket
 from ninefold.settings import settings
 from ninefold.store import open_store
@@ -30,6 +31,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default=settings().host, help="Address to listen on.")
     parser.add_argument("--port", type=int, default=settings().ports.collector, help="Port of HTTP.")
     options = parser.parse_args(arguments)
+    set_up_logs(settings().log_level)
     use_case = load_use_case(options.use_case)
     # The port first: of two collectors of a use case, one must not touch what the other keeps.
     listener = bound_socket(options.host, options.port, name="collector")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ninefold.errors import ConfigurationError, NinefoldError
 from ninefold.keys import Keys
+from ninefold.logs import set_up_logs
 from ninefold.service import bound_socket
 from ninefold.settings import settings
 
@@ -52,6 +53,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
         ConfigurationError: The port is taken, the keys file is missing, or nothing would keep strangers out.
     """
     options = _arguments(arguments)
+    set_up_logs(settings().log_level)
     if options.keys is None and not _is_loopback(options.host):
         raise ConfigurationError(
             f"Without keys a model server does not listen on {options.host}.",

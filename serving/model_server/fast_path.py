@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from ninefold.errors import InvalidInput, NinefoldError, NotAuthenticated, TooLarge
+from ninefold.json_input import read_json_body
 from ninefold.keys import Keys
 from serving.model_server.metrics import Counters
 from serving.model_server.model import NotFinite, PackagedModel
@@ -83,11 +84,7 @@ class FastPath:
             if self._keys is not None:
                 self._keys.authenticate(scope["headers"])
             body = await _read_body(receive, self._max_body_bytes)
-            try:
-                document = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise InvalidInput("body", f"is not JSON: {error}.") from error
-            rows = model.reader.rows(document)
+            rows = model.reader.rows(read_json_body(body, remedy='Send {"instances": [...]}.'))
             predictions = await model.answer(rows)
             counters.instances += len(rows)
             status, answer = 200, orjson.dumps({"predictions": predictions})

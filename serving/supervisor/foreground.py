@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from ninefold.errors import ConfigurationError, NinefoldError, Unavailable
+from ninefold.logs import set_up_logs
 from ninefold.settings import Settings
 from serving.supervisor.state import SupervisorState, end_leftovers, is_same, read_state
 from serving.supervisor.supervisor import Supervisor, settings_environment
@@ -30,6 +31,7 @@ def serve(supervisor: Supervisor, *, progress: Tell | None = None, ready: Callab
         NinefoldError: It could not start, or a process does not start; what had started is stopped.
     """
     asked = 0
+    set_up_logs(supervisor.settings.log_level)
 
     def on_signal(_: int, __: FrameType | None) -> None:
         nonlocal asked

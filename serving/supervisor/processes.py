@@ -139,7 +139,12 @@ class Child:
         if self.process is not None and self.process.poll() is not None:
             self._died(now)
         if self.process is None and not self._stopping and now >= self._next_start:
-            self._start(now)
+            try:
+                self._start(now)
+            except OSError as error:
+                # On a full disk its log can't be made; the others go on, and this one is tried again.
+                self._since = now
+                self._failed(now, str(error))
         if self.process is not None and not self.ready and not self._stopping:
             self.ready = is_ready(self.spec.host, self.spec.port) and self.process.poll() is None
             self.was_ready |= self.ready
@@ -170,13 +175,13 @@ class Child:
         assert self.process is not None  # noqa: S101
         self.exit_code = self.process.returncode
         self.process, self.born, self.ready = None, None, False
-        if self._stopping:
-            return
+        if not self._stopping:
+            self._failed(now, self.last_line())
+
+    def _failed(self, now: float, last: str) -> None:
         self.failures = 1 if now - self._since >= STABLE_SECONDS else self.failures + 1
         self._next_start = now + backoff(self.failures)
-        log.warning(
-            "process died", name=self.spec.name, exit_code=self.exit_code, deaths=self.failures, last=self.last_line()
-        )
+        log.warning("process died", name=self.spec.name, exit_code=self.exit_code, deaths=self.failures, last=last)
 
     def terminate(self) -> None:
         """Asks it to drain and end; it is not started again."""

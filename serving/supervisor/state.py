@@ -7,12 +7,12 @@ import fcntl
 import json
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError
 from serving.supervisor.processes import started_at
 
@@ -101,10 +101,7 @@ def write_state(home: Path, state: SupervisorState) -> None:
     """Replaces the file in one step."""
     path = state_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".supervisor")
-    with os.fdopen(handle, "w") as file:
-        json.dump(asdict(state), file, indent=1)
-    Path(temporary).replace(path)
+    replace_file(path, json.dumps(asdict(state), indent=1).encode())
 
 
 @contextlib.contextmanager

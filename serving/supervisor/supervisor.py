@@ -190,8 +190,15 @@ class Supervisor:
         self._closing.close()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Waits until it has stopped; returns whether it has."""
-        return self._stopped.wait(seconds)
+        """Waits until it has stopped; returns whether it has.
+
+        Raises:
+            NinefoldError: It stopped because it failed.
+        """
+        stopped = self._stopped.wait(seconds)
+        if stopped and self._failure is not None:
+            raise self._failure
+        return stopped
 
     def request_stop(self) -> None:
         """Lets it stop by itself; safe in a signal handler."""
@@ -228,12 +235,16 @@ class Supervisor:
                 if changed:
                     self._write_state()
                 self._stop.wait(TICK_SECONDS)
-        except NinefoldError as error:
-            self._failure = error
+        except Exception as error:
+            self._failure = (
+                error if isinstance(error, NinefoldError) else Unavailable(f"The supervisor failed: {error!r}.")
+            )
             log.exception("supervisor failed", error=str(error))
         finally:
-            self._drain()
-            self._stopped.set()
+            try:
+                self._drain()
+            finally:
+                self._stopped.set()
 
     def _poll(self, store: Store) -> None:
         try:

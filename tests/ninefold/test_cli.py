@@ -1,7 +1,12 @@
 """The command is quick to answer, names its errors in one line, and loads nothing that it does not need."""
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 HEAVY = ("feast", "kfp", "evidently", "lightgbm", "optuna", "polars", "numpy", "sqlalchemy")
 
@@ -45,3 +50,20 @@ def test_an_unknown_use_case_is_one_line_with_the_known_ones() -> None:
     assert found.stderr.strip().count("\n") == 0
     assert "arivals" in found.stderr
     assert "arrivals" in found.stderr
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ninefold.cli import main
+
+    def full(*_: object, **__: object) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    monkeypatch.setattr("sys.argv", ["ninefold", "key", "create", "shop"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.splitlines() == [
+        "ninefold: No space left on device: something could not be written."
+    ]

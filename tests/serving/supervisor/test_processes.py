@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,16 @@ time.sleep(60)
         assert runs(pid)
         process.kill()
         wait_until(lambda: not runs(pid))
+
+
+def test_one_whose_log_can_not_be_made_is_tried_again(tmp_path: Path) -> None:
+    child = Child(spec(tmp_path / "logs"))
+    # In the place of the folder stands a file: as on a full disk, the log can't be made.
+    (tmp_path / "logs").write_text("")
+    child.spec = replace(child.spec, folder=tmp_path)
+    tick_until(child, lambda: child.failures == 2)
+    assert child.state == "waiting"
+    (tmp_path / "logs").unlink()
+    tick_until(child, lambda: child.ready)
+    child.terminate()
+    assert child.wait(5)

@@ -125,6 +125,18 @@ def test_what_never_starts_is_named_with_its_last_words(configuration: Settings,
         supervisor.wait_ready(20)
 
 
+def test_what_fails_within_it_ends_its_children_and_is_told(configuration: Settings, store: Store) -> None:
+    supervisor = Tiny(configuration, "arrivals", model_only=True)
+    with supervisor:
+        supervisor.wait_ready(20)
+        children = [child.process.pid for child in supervisor._children() if child.process is not None]
+        supervisor._advance = lambda now: 1 / 0  # type: ignore[method-assign,assignment]
+        with pytest.raises(Unavailable, match="ZeroDivisionError"):
+            supervisor.wait(20)
+    assert children
+    assert not any(runs(pid) for pid in children)
+
+
 def test_a_second_one_says_so_and_a_dead_ones_children_are_ended(configuration: Settings, store: Store) -> None:
     with Tiny(configuration, "arrivals", model_only=True) as supervisor:
         supervisor.wait_ready(20)

@@ -1,0 +1,31 @@
+"""Replacing a file in one step: a reader sees the old content or the new one, whole, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Writes beside the file and renames over it; readable and writable by its owner alone (mode 0600).
+
+    Args:
+        path: The file; its folder exists.
+        content: What it holds from now on.
+        sync: Whether the content is on the disk before it takes the file's place.
+
+    Raises:
+        OSError: It can't be written, as on a full disk. The old file stands, and nothing lies beside it.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,31 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from ninefold.atomic import replace_file
+
+
+def test_the_file_is_replaced_whole_and_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text("old and longer")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_on_a_full_disk_the_old_file_stands_and_nothing_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "keys.json"
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new", sync=True)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
