@@ -73,8 +73,11 @@ def main() -> int:
     for column in ("", "figure", "value", "bound"):
         table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
     for figure in figures:
-        mark = "[green]ok[/]" if figure["ok"] else "[red]MISSED[/]"
-        table.add_row(mark, figure["name"], f"{_number(figure['value'])} {figure['unit']}".strip(), figure["bound"])
+        # A figure without a bound is there to be read.
+        mark = {True: "[green]ok[/]", False: "[red]MISSED[/]", None: ""}[figure["ok"]]
+        table.add_row(
+            mark, figure["name"], f"{_number(figure['value'])} {figure['unit']}".strip(), figure["bound"] or ""
+        )
     console.print(table)
     report = settings().folder("reports") / "bench.json"
     document = {
@@ -86,13 +89,13 @@ def main() -> int:
     }
     report.write_text(json.dumps(document, indent=1))
     console.print(f"Written to {report}", markup=False)
-    return 0 if all(figure["ok"] for figure in figures) else 1
+    return 0 if all(figure["ok"] is not False for figure in figures) else 1
 
 
 def _number(value: Any) -> str:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return "–" if value is None else str(value)
-    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.4g}"
 
 
 if __name__ == "__main__":

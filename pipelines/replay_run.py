@@ -47,7 +47,7 @@ def replay_here(
     collector = HttpSession(f"http://{settings.host}:{settings.ports.collector}", key)
     try:
         _refuse_the_past(use_case, since, settings)
-        _seed_windows(use_case, since, settings)
+        _rewind(use_case, since, settings)
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[at]}"),
             TimeElapsedColumn(), console=console, disable=not console.is_terminal,
@@ -73,13 +73,24 @@ def replay_here(
         online.close()
 
 
-def _seed_windows(use_case: UseCase, since: datetime, settings: Settings) -> None:
-    """Writes the window rows of keys that fell silent before: the stream starts with events still in its windows."""
+def _rewind(use_case: UseCase, since: datetime, settings: Settings) -> None:
+    """Brings the online rows to where they stood when the stretch began.
+
+    A release brings rows online up to the end of what it learned from, which may lie after the stretch; a request would
+    find rows from its future. The windows of keys that fell silent before are written, too: the stream starts with the
+    events that are still in its windows.
+    """
     store = open_store(settings.store_url)
     try:
         wanted = [version.lengths for version in store.versions(use_case.name) if version.state != "retired"]
     finally:
         store.close()
+    online = open_online_store(settings.online_url)
+    try:
+        for view in {view.view for lengths in wanted for view in use_case.feature_views(lengths)}:
+            online.forget(view)
+    finally:
+        online.close()
     for lengths in wanted:
         materialize_windows(use_case, settings, lengths, since)
 
