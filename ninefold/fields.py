@@ -181,6 +181,12 @@ class Metric:
     direction: Literal["minimize", "maximize"]
     unit: str = ""
 
+    def __post_init__(self) -> None:
+        if self.direction not in ("minimize", "maximize"):
+            raise ConfigurationError(
+                f"Metric {self.name!r} has direction {self.direction!r}.", remedy="Use minimize or maximize."
+            )
+
     def better(self, a: float, b: float) -> bool:
         """Whether ``a`` is strictly better than ``b``."""
         return a < b if self.direction == "minimize" else a > b

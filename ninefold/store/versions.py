@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from ninefold.errors import NotFound, StoreError
+from ninefold.errors import NotFound, StoreError, UsageError
 from ninefold.records import ModelVersion
 from ninefold.store.database import Database
 from ninefold.store.rows import from_micros, to_micros
@@ -90,7 +90,10 @@ class Versions(Database):
 
         Raises:
             NotFound: There is no such version.
+            UsageError: There is no such state.
         """
+        if state not in ("registered", "live", "retired"):
+            raise UsageError(f"{state!r} is no state of a version.", remedy="Use registered, live or retired.")
         same = (models.c.use_case == use_case, models.c.version == version)
         with self.writing(alone=VERSIONS_LOCK) as connection:
             if _one(connection, *same) is None:

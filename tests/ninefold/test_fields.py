@@ -95,3 +95,8 @@ def test_a_metric_knows_its_direction() -> None:
     assert Metric(name="mae", direction="minimize").better(1, 2)
     assert Metric(name="auc", direction="maximize").better(2, 1)
     assert not Metric(name="auc", direction="maximize").better(1, 1)
+
+
+def test_a_direction_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="min'"):
+        Metric(name="mae", direction="min")  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ async def app(scope, receive, send):
         body += message.get("body", b"")
         more = message.get("more_body", False)
     if scope["path"] == "/mode":
-        MODE.update(json.loads(body))
+        MODE.update(json.loads(body or b"{}"))
         await answer(send, 200, {"seen": SEEN})
         return
     rows = json.loads(body)["instances"]
