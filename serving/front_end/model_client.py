@@ -119,11 +119,16 @@ class ModelClient:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(deadline):
-                _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
+                transport, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
         except TimeoutError as error:
             raise ModelFailure("model_slow", f"{self._host}:{self._port} did not accept in time") from error
         except OSError as error:
             raise ModelFailure("model_unreachable", f"{self._host}:{self._port}: {error}") from error
+        if transport.get_extra_info("sockname") == transport.get_extra_info("peername"):
+            # TCP lets a socket connect to itself when it is given the very port it asks for, which happens where nobody
+            # listens for a while; it would answer for the server and keep it from starting again.
+            transport.abort()
+            raise ModelFailure("model_unreachable", f"{self._host}:{self._port}: nobody listens")
         return connection
 
     def joined(self, connection: _Connection) -> None:

@@ -1,6 +1,8 @@
 """The client against servers of raw bytes, so that every odd answer is really on the wire."""
 
 import asyncio
+import functools
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -161,6 +163,21 @@ async def test_nobody_listening_is_unreachable():
     with pytest.raises(ModelFailure) as caught:
         await client.predict([[1]])
     assert caught.value.reason == "model_unreachable"
+
+
+async def test_a_connection_to_itself_is_nobody_listening(monkeypatch):
+    loop = asyncio.get_running_loop()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        here = taken.getsockname()
+    # What the system does by chance once in some ten thousand attempts.
+    connect = functools.partial(loop.create_connection, local_addr=here)
+    monkeypatch.setattr(loop, "create_connection", connect)
+    client = ModelClient(f"http://{here[0]}:{here[1]}", name="m", key="k", timeout=1.0)
+    with pytest.raises(ModelFailure, match="nobody listens") as caught:
+        await client.predict([[1]])
+    assert caught.value.reason == "model_unreachable"
+    await asyncio.sleep(0.01)
 
 
 async def test_bytes_that_nobody_asked_for_end_the_connection():
