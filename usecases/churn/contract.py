@@ -9,7 +9,7 @@ import numpy as np
 
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Kind, Metric
-from ninefold.usecase import Gates, HashSplit, UseCase
+from ninefold.usecase import HashSplit, UseCase
 
 Array = np.ndarray[Any, Any]
 
@@ -107,7 +107,6 @@ USE_CASE = UseCase(
             description="What the company's own database holds about a customer.",
         ),
     ),
-    gates=Gates(beat_baseline_by=0.01),
     application_metrics=campaign,
     explain={
         "contract": "the contract and how it is paid",
