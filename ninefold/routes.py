@@ -1,7 +1,8 @@
 """Which versions of a use case are served, and where: what the front end goes by.
 
 One file a use case, ``gateway/<use case>.json``, replaced atomically by whoever starts and stops model servers. A
-reader that can't read a newer one keeps the last good one.
+reader that can't read a newer one keeps the last good one. One revision holds both halves of a rollout: who is in the
+candidate's cohort, which the front end goes by, and where versions are, which the gateway goes by.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any
 
 from ninefold.atomic import replace_file
 from ninefold.errors import DataError
+
+MAX_WEIGHT = 1_000_000
+"""The gateway sums weights in 32 bits; this leaves room for thousands of versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,19 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InnerGateway:
+    """The gateway's listener for the front end: one address for every version, told apart by a header.
+
+    Args:
+        url: Its base address, on the loopback.
+        secret: What it admits the front end by.
+    """
+
+    url: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTable:
     """The variants of a use case.
 
@@ -42,16 +59,45 @@ class RouteTable:
         revision: Grows with every change.
         live: Version that answers; None before the first release.
         variants: Version → where it is served.
+        candidate: Version that a rollout tries beside the live one; None while none is open.
+        rollout: Id of that rollout; None while none is open.
+        cohorts: Who is in the candidate's cohort: share, salt and rules, as JSON; empty for nobody.
+        weights: Version → its weight among direct clients of the gateway, relative to the others'; empty for the live
+            version alone.
+        gateway: Where the front end reaches variants; None where it asks them directly.
+
+    Raises:
+        DataError: It names a version that is not among the variants, or a weight is no weight.
     """
 
     use_case: str
     revision: int
     live: int | None
     variants: Mapping[int, Variant] = field(default_factory=dict)
+    candidate: int | None = None
+    rollout: str | None = None
+    cohorts: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[int, int] = field(default_factory=dict)
+    gateway: InnerGateway | None = None
+
+    def __post_init__(self) -> None:
+        for what, version in (("live", self.live), ("candidate", self.candidate)):
+            if version is not None and version not in self.variants:
+                raise DataError(f"Routes of {self.use_case}: the {what} version {version} is not among the variants.")
+        for version, weight in self.weights.items():
+            if version not in self.variants:
+                raise DataError(f"Routes of {self.use_case}: version {version} has a weight and is no variant.")
+            if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:
+                raise DataError(
+                    f"Routes of {self.use_case}: version {version} has the weight {weight!r}.",
+                    remedy=f"A weight is a whole number from 0 to {MAX_WEIGHT:,}.",
+                )
+        if self.weights and not any(self.weights.values()):
+            raise DataError(f"Routes of {self.use_case}: all weights are 0.", remedy="Leave them out.")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
-        return {
+        document: dict[str, Any] = {
             "use_case": self.use_case,
             "revision": self.revision,
             "live": self.live,
@@ -59,21 +105,32 @@ class RouteTable:
                 {"version": v.version, "url": v.url, "package": v.package, "digest": v.digest}
                 for v in self.variants.values()
             ],
+            "candidate": self.candidate,
+            "rollout": self.rollout,
+            "cohorts": dict(self.cohorts),
+            "weights": {str(version): weight for version, weight in self.weights.items()},
+            "gateway": None,
         }
+        if self.gateway is not None:
+            document["gateway"] = {"url": self.gateway.url, "secret": self.gateway.secret}
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RouteTable:
-        """Reads what ``to_json`` wrote."""
+        """Reads what ``to_json`` wrote, and what it wrote before there were rollouts and a gateway."""
         variants = [Variant(**v) for v in document["variants"]]
-        table = cls(
+        gateway = document.get("gateway")
+        return cls(
             use_case=document["use_case"],
             revision=document["revision"],
             live=document["live"],
             variants={v.version: v for v in variants},
+            candidate=document.get("candidate"),
+            rollout=document.get("rollout"),
+            cohorts=dict(document.get("cohorts", {})),
+            weights={int(version): weight for version, weight in document.get("weights", {}).items()},
+            gateway=None if gateway is None else InnerGateway(**gateway),
         )
-        if table.live is not None and table.live not in table.variants:
-            raise DataError(f"Routes of {table.use_case}: the live version {table.live} is not among the variants.")
-        return table
 
 
 def read_routes(path: Path) -> RouteTable | None:
@@ -86,7 +143,7 @@ def read_routes(path: Path) -> RouteTable | None:
         return RouteTable.from_json(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"The routes in {path} are damaged: {error}.", remedy="Run: ninefold up") from error
 
 
