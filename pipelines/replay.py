@@ -163,7 +163,13 @@ def next_request(use_case: UseCase, snapshot: Path, after: datetime) -> dict[str
     decided = pl.col(use_case.decided_at)
     rows = pl.read_parquet(snapshot / "requests.parquet").filter(decided >= after).sort(decided).head(1)
     found = [_json(row) for row in rows.iter_rows(named=True)]
-    return {name: value for name, value in found[0].items() if value is not None} if found else None
+    if not found:
+        return None
+    return {
+        name: int(value) if use_case.fields[name].kind == "integer" else value
+        for name, value in found[0].items()
+        if value is not None
+    }
 
 
 def _by_instant(
