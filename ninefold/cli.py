@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 from typing import Any
 
 import typer
@@ -84,9 +83,6 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Runs the command line; an error of Ninefold's own is one line and its exit code."""
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        typer.echo(f"ninefold: Python {sys.version.split()[0]} is not supported; use 3.11, 3.12 or 3.13.", err=True)
-        raise SystemExit(2)
     try:
         app()
     except NinefoldError as error:

@@ -94,7 +94,9 @@ class Field:
         if value is None:
             if self.nullable:
                 return None
-            raise InvalidInput(name, "is missing.", remedy=f"Send a {self.kind}.")
+            raise InvalidInput(
+                name, "is missing.", remedy=f"Send {'an' if self.kind == 'integer' else 'a'} {self.kind}."
+            )
         match self.kind:
             case "number" | "integer":
                 # bool is an int in Python, and never a number in JSON.
@@ -130,6 +132,9 @@ class Field:
         longest = MAX_TEXT_LENGTH if self.kind == "text" else MAX_CATEGORY_LENGTH
         if len(value) > longest:
             raise InvalidInput(name, f"is {len(value):,} characters long.", remedy=f"Send at most {longest:,}.")
+        if "\0" in value:
+            # PostgreSQL keeps no text that holds one, and what is answered has to be kept.
+            raise InvalidInput(name, "holds the character NUL.", remedy="Leave it out.")
         if self.categories is not None and value not in self.categories:
             raise InvalidInput(
                 name, f"{_quote(value)} is not one of its values.", remedy=f"Send one of {', '.join(self.categories)}."

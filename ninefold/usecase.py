@@ -250,7 +250,10 @@ def load_object(path: str, *, what: str = "object") -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{what} {path!r} needs the module {error.name!r}, which is not installed.") from error
+        raise ConfigurationError(
+            f"{what} {path!r} needs the module {error.name!r}, which is not installed.",
+            remedy="Install it, or name the folder that holds it in PYTHONPATH.",
+        ) from error
     try:
         return getattr(module, attribute)
     except AttributeError as error:

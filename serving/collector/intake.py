@@ -139,7 +139,7 @@ class Intake:
     def _entity(self, key: Any, where: str) -> str:
         values = _fields(key, where + ".")
         _refuse_unknown(values, self._use_case.key, where + ".")
-        return entity_key([_checked(field, values.get(field.name), where + ".") for field in self._key])
+        return entity_key([field.check(values.get(field.name), where=where + ".") for field in self._key])
 
     def _truth_value(self, value: Any, where: str) -> float:
         target = self._use_case.target
@@ -192,7 +192,7 @@ class Intake:
         )
 
     def _event_value(self, stream: str, field: Field, value: Any, where: str) -> Any:
-        checked = _checked(field, value, where)
+        checked = field.check(value, where=where)
         if isinstance(checked, datetime):
             return format_instant(checked)
         largest = self._largest.get((stream, field.name))
@@ -260,19 +260,10 @@ def _text(fields: Mapping[str, Any], name: str, where: str, longest: int) -> str
         raise InvalidInput(where + name, f"{value!r:.60} is not a text.", remedy="Send a string.")
     if len(value) > longest:
         raise InvalidInput(where + name, f"is {len(value):,} characters long.", remedy=f"Send at most {longest:,}.")
-    return _without_nul(value, where + name)
-
-
-def _checked(field: Field, value: Any, where: str) -> Any:
-    checked = field.check(value, where=where)
-    return _without_nul(checked, where + field.name) if isinstance(checked, str) else checked
-
-
-def _without_nul(text: str, name: str) -> str:
-    # PostgreSQL keeps no text that holds one.
-    if "\0" in text:
-        raise InvalidInput(name, "holds the character NUL.", remedy="Leave it out.")
-    return text
+    if "\0" in value:
+        # As in a field's text: PostgreSQL keeps none.
+        raise InvalidInput(where + name, "holds the character NUL.", remedy="Leave it out.")
+    return value
 
 
 def _each(items: list[tuple[str, Any]], read: Callable[[Any, str], _T]) -> list[_T]:

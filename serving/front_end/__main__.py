@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from ninefold.errors import NinefoldError
+from ninefold.logs import set_up_logs
 from ninefold.service import bound_socket
 from ninefold.settings import settings
 from ninefold.usecase import load_use_case
@@ -28,6 +29,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default=settings().host, help="Address to listen on.")
     parser.add_argument("--port", type=int, default=settings().ports.front_end, help="Port of HTTP.")
     options = parser.parse_args(arguments)
+    set_up_logs(settings().log_level)
     # The port first: who can't have it must not touch a journal that belongs to the one who has.
     listener = bound_socket(options.host, options.port, name="front end")
     app = assemble(load_use_case(options.use_case), settings())

@@ -220,7 +220,9 @@ class FrontEnd:
 
     def _unknown(self, path: str) -> NotFound:
         if path.startswith("/v1/models/"):
-            name = path.removeprefix("/v1/models/").partition(":")[0]
+            name, _, verb = path.removeprefix("/v1/models/").partition(":")
+            if name == self._use_case.name:
+                return NotFound(f"{name} has no {verb[:60]!r}.", remedy="It has predict and explain.")
             return NotFound(f"Model with name {name[:60]} does not exist.", remedy=f"Here is {self._use_case.name}.")
         return NotFound(f"There is nothing at {path[:100]}.", remedy="See /openapi.json.")
 

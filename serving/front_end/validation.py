@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from ninefold.errors import InvalidInput, TooLarge
 from ninefold.fields import MAX_CATEGORY_LENGTH, MAX_TEXT_LENGTH, Field
+from ninefold.json_input import read_json_body
 
 Row = list[Any]
 """The checked values of one instance, in the order of the fields: float, str, aware datetime, or None."""
@@ -41,12 +40,9 @@ def parse_body(body: bytes | bytearray) -> dict[str, Any]:
     """The JSON object of a body.
 
     Raises:
-        InvalidInput: It is not JSON, or not an object.
+        InvalidInput: It is not JSON (the message names a number that is NaN or infinite), or not an object.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput("body", f"is not JSON: {error}.", remedy='Send {"instances": [...]}.') from error
+    document = read_json_body(body, remedy='Send {"instances": [...]}.')
     if type(document) is not dict:
         raise InvalidInput("body", f"is a JSON {_json_type(document)}.", remedy='Send {"instances": [...]}.')
     return document
@@ -173,11 +169,11 @@ def _time(value: Any) -> datetime | None:
 
 
 def _category(value: Any) -> str | None:
-    return value if type(value) is str and len(value) <= MAX_CATEGORY_LENGTH else None
+    return value if type(value) is str and len(value) <= MAX_CATEGORY_LENGTH and "\0" not in value else None
 
 
 def _text(value: Any) -> str | None:
-    return value if type(value) is str and len(value) <= MAX_TEXT_LENGTH else None
+    return value if type(value) is str and len(value) <= MAX_TEXT_LENGTH and "\0" not in value else None
 
 
 def _closed_category(field: Field) -> Callable[[Any], str | None]:
@@ -185,7 +181,7 @@ def _closed_category(field: Field) -> Callable[[Any], str | None]:
     match_whole = re.compile(field.pattern).fullmatch if field.pattern is not None else None
 
     def check(value: Any) -> str | None:
-        if type(value) is not str or len(value) > MAX_CATEGORY_LENGTH:
+        if type(value) is not str or len(value) > MAX_CATEGORY_LENGTH or "\0" in value:
             return None
         if categories is not None and value not in categories:
             return None

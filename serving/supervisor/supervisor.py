@@ -35,8 +35,12 @@ log = structlog.get_logger()
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """The environment in which a child reads the very same settings."""
+    """The environment in which a child reads the very same settings, and imports the same, wherever it works."""
     flat: dict[str, str] = {}
+    paths = os.environ.get("PYTHONPATH", "")
+    if paths:
+        # A use case of another folder is found by it, and its parts may be relative to where this process works.
+        flat["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in paths.split(os.pathsep) if part)
 
     def add(prefix: str, values: Mapping[str, Any]) -> None:
         for name, value in values.items():

@@ -44,6 +44,13 @@ def test_an_unknown_command_is_exit_2_and_named() -> None:
     assert "rnu" in found.stderr
 
 
+def test_a_wrong_python_is_one_line_before_anything_else_is_imported() -> None:
+    program = "import sys\nsys.version_info = (3, 10, 13)\nsys.version = '3.10.13 (main)'\nimport ninefold.cli"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 2
+    assert found.stderr == "ninefold: Python 3.10.13 is not supported; use 3.11, 3.12 or 3.13.\n"
+
+
 def test_an_unknown_use_case_is_one_line_with_the_known_ones() -> None:
     found = _ninefold("run", "training", "arivals")
     assert found.returncode == 2

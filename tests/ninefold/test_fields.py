@@ -43,6 +43,7 @@ def test_a_value_of_the_right_kind_is_kept(field: Field, value: object, kept: ob
         (Field(name="a", kind="boolean"), 1, "not a boolean"),
         (Field(name="a", kind="category"), 3, "not a string"),
         (Field(name="a", kind="category"), "x" * (MAX_CATEGORY_LENGTH + 1), "characters"),
+        (Field(name="a", kind="text"), "x\0y", "NUL"),
         (Field(name="a", kind="category", categories=("x", "y")), "z", "not one of its values"),
         (Field(name="a", kind="category", pattern=r"\d{4}"), "12345", "does not match"),
         (Field(name="a", kind="time"), 20130701, "not a time"),

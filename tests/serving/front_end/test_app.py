@@ -129,6 +129,8 @@ def test_without_a_good_key_nobody_is_told_anything(up, headers, path):
         ({"ordered_at": 1}, "instances[1].ordered_at", "not a time"),
         ({"shop": "x" * 300}, "instances[1].shop", "300 characters"),
         ({"note": ["a"]}, "instances[1].note", "not a string"),
+        ({"note": "a\0b"}, "instances[1].note", "NUL"),
+        ({"shop": "a\0b"}, "instances[1].shop", "NUL"),
     ],
 )
 @pytest.mark.parametrize("verb", ["predict", "explain"])
@@ -143,9 +145,9 @@ def test_a_wrong_field_is_named_with_its_place(up, changes, field, words, verb):
     ("content", "code", "words"),
     [
         (b"{", 400, "not JSON"),
-        (b'{"instances": [{"distance": NaN}]}', 400, "not JSON"),
-        (b'{"instances": [{"distance": Infinity}]}', 400, "not JSON"),
-        (b'{"instances": [{"distance": 1e999}]}', 400, ""),
+        (b'{"instances": [{"distance": NaN}]}', 400, "instances[0].distance: is NaN or infinite"),
+        (b'{"instances": [{"distance": Infinity}]}', 400, "instances[0].distance: is NaN or infinite"),
+        (b'{"instances": [{"distance": 1e999}]}', 400, "instances[0].distance: is NaN or infinite"),
         (b'{"instances": []}', 400, "instances: is empty"),
         (b'{"instances": 3}', 400, "instances: is a JSON number"),
         (b"{}", 400, "instances: is missing"),
@@ -171,20 +173,20 @@ def test_an_endless_body_is_given_up_at_the_bound(up):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "code"),
+    ("method", "path", "code", "words"),
     [
-        ("POST", "/v1/models/flights:predict", 404),
-        ("POST", "/v1/models/parcels:guess", 404),
-        ("GET", "/v1/models/flights", 404),
-        ("GET", "/nothing", 404),
-        ("GET", PREDICT, 405),
-        ("POST", "/v1/models", 405),
+        ("POST", "/v1/models/flights:predict", 404, "flights does not exist"),
+        ("POST", "/v1/models/parcels:guess", 404, "parcels has no 'guess'"),
+        ("GET", "/v1/models/flights", 404, "flights does not exist"),
+        ("GET", "/nothing", 404, "nothing at /nothing"),
+        ("GET", PREDICT, 405, "not allowed"),
+        ("POST", "/v1/models", 405, "not allowed"),
     ],
 )
-def test_what_is_not_there_has_its_code(up, method, path, code):
+def test_what_is_not_there_has_its_code(up, method, path, code, words):
     response = up.client.request(method, path, content=body(INSTANCE) if method == "POST" else None)
     assert response.status_code == code
-    assert "error" in response.json()
+    assert words in response.json()["error"]
 
 
 def test_an_overlong_request_id_is_refused_by_name(up):

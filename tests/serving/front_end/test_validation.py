@@ -75,7 +75,7 @@ def test_a_good_instance_is_kept_as_python_values():
         (b"[1]", "body", "is a JSON list"),
         (b"3", "body", "is a JSON number"),
         (b"\xff\xfe", "body", "not JSON"),
-        (b'{"instances": [{"number": NaN}]}', "body", "not JSON"),
+        (b'{"instances": [{"number": NaN}]}', "instances[0].number", "NaN or infinite"),
         (b"[" * 100_000, "body", "not JSON"),
         (b"{}", "instances", "is missing"),
         (b'{"instances": {"number": 1}}', "instances", "is a JSON object"),

@@ -184,6 +184,15 @@ def test_children_read_the_same_settings(configuration: Settings, monkeypatch: p
     assert Settings() == changed
 
 
+def test_children_import_the_same_from_another_folder(
+    configuration: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("team", "/lib/python", ".")))
+    paths = settings_environment(configuration)["PYTHONPATH"].split(os.pathsep)
+    assert paths == [str(tmp_path / "team"), "/lib/python", str(tmp_path)]
+
+
 def test_up_status_down_with_the_real_services(configuration: Settings, tmp_path: Path) -> None:
     use_case = load_use_case("arrivals")
     signature = Signature(
