@@ -249,7 +249,8 @@ def replay(
             shown = time.monotonic()
             on_progress(answered, instant)
     if events:
-        last = format_instant(traffic.instants[-1])
+        # No further than the last event: truths come long after, and a request of the next minute may still follow.
+        last = format_instant(max(traffic.events))
         _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": last})
     if due:
         _post(collector, "/v1/truths", {"truths": due})
