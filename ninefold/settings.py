@@ -61,6 +61,17 @@ class Serving(_Group):
     )
 
 
+class Monitoring(_Group):
+    """Where the performance monitor reports to, and what it keeps."""
+
+    webhook: SecretStr | None = Field(
+        None, description="URL that alerts are posted to as JSON; it may hold a token, so it is not shown."
+    )
+    webhook_seconds: float = Field(5.0, gt=0, description="How long the webhook is waited for, once.")
+    snapshots: int = Field(120, gt=0, description="Evidently snapshots that are kept of a use case; older ones go.")
+    ui_port: int = Field(8085, description="Port of `ninefold monitor ui`.")
+
+
 class Settings(BaseSettings):
     """All settings of all services; each field says what it means, and docs/settings.md shows it."""
 
@@ -86,6 +97,7 @@ class Settings(BaseSettings):
     ports: Ports = Ports()
     journal: Journal = Journal()
     serving: Serving = Serving()
+    monitoring: Monitoring = Monitoring()
 
     @classmethod
     def settings_customise_sources(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ninefold.errors import ConfigurationError, UnknownUseCase
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
 from ninefold.fields import NUMERIC, Columns, Field, Input, Metric
+from ninefold.monitoring import MonitorPolicy
 from ninefold.windows.declaration import Window
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class UseCase:
         oversample: Share that the rarer class is brought to in the training part by oversampling; None for none.
         augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
         explain: Group → words for it, in an explanation.
+        monitor: How production is watched.
         minimum_prediction: Least value that an answer can have; the front end clips to it and flags.
         maximum_prediction: Greatest value, likewise.
     """
@@ -162,6 +164,7 @@ class UseCase:
     oversample: float | None = None
     augment: str | None = None
     explain: Mapping[str, str] = field(default_factory=dict)
+    monitor: MonitorPolicy = field(default_factory=MonitorPolicy)
     minimum_prediction: float | None = None
     maximum_prediction: float | None = None
 
