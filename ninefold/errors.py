@@ -14,6 +14,7 @@ NinefoldError                  exit 1
 ├── PackageError               exit 1   a model package is damaged, foreign or can't be made
 │   └── ParityError                     the exported model does not predict what the trained one does
 ├── StoreError                 exit 1   the production database refuses or is out of reach
+│   └── Outdated           HTTP 409     what a writer went by has changed since: a revision, or its lease
 └── StepFailed                 exit 1   a pipeline step ended in failure
 
 A message says what is wrong and the value; ``remedy`` says what to do next.
@@ -123,6 +124,12 @@ class StoreError(NinefoldError):
     """The production database refuses, is locked, or is out of reach."""
 
     http_status = 503
+
+
+class Outdated(StoreError):
+    """What a writer went by has changed since it looked: a revision, or the lease that it held."""
+
+    http_status = 409
 
 
 class StepFailed(NinefoldError):

@@ -1,7 +1,23 @@
 """The production database and the front end's journal."""
 
+from ninefold.store.leases import Lease
+from ninefold.store.rollouts import RolloutState, RolloutStep, StoredRollout
 from ninefold.store.rows import Conflict, Joined, Measurement, Run
 from ninefold.store.store import Store, open_store
+from ninefold.store.versions import VersionChange
 from ninefold.store.writing import Written
 
-__all__ = ["Conflict", "Joined", "Measurement", "Run", "Store", "Written", "open_store"]
+__all__ = [
+    "Conflict",
+    "Joined",
+    "Lease",
+    "Measurement",
+    "RolloutState",
+    "RolloutStep",
+    "Run",
+    "Store",
+    "StoredRollout",
+    "VersionChange",
+    "Written",
+    "open_store",
+]

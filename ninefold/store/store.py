@@ -6,15 +6,17 @@ import sqlalchemy as sa
 
 from ninefold.clock import Clock, WallClock
 from ninefold.store.database import make_engine
+from ninefold.store.leases import Leases
 from ninefold.store.ledger import Ledger
 from ninefold.store.migrate import migrate, require_current
 from ninefold.store.recorded import Records
+from ninefold.store.rollouts import Rollouts
 from ninefold.store.tables import metadata
 from ninefold.store.versions import Versions
 
 
-class Store(Records, Versions, Ledger):
-    """Predictions, truths, events, versions, measurements and runs; on SQLite or PostgreSQL. Threads may share it."""
+class Store(Records, Versions, Ledger, Rollouts, Leases):
+    """Records, versions, measurements, runs, rollouts and leases, in one database. Threads may share it."""
 
     def counts(self) -> dict[str, int]:
         """Table → number of its rows."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -146,4 +146,96 @@ runs = Table(
     Column("error", Text),
     Index("runs_by_time", "use_case", "started_at_us"),
     Index("runs_by_state", "state", "started_at_us"),
+)
+
+version_changes = Table(
+    "version_changes",
+    metadata,
+    Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("from_state", Text, nullable=False),
+    Column("to_state", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("version_changes_by_use_case", "use_case", "number"),
+    sqlite_autoincrement=True,
+)
+
+_QUEUED = text("state = 'pending'")
+_GOING_ON = text("state IN ('shadow', 'canary', 'ab', 'paused')")
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("rollout_id", _IDENTITY, primary_key=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("incumbent", Integer, nullable=False),
+    Column("candidate", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("policy", JSON, nullable=False),
+    Column("opened_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    Column("ended_at_us", BigInteger),
+    Column("reason", Text, nullable=False),
+    Index("rollouts_by_time", "use_case", "opened_at_us"),
+    Index("rollouts_one_queued", "use_case", unique=True, sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+    Index("rollouts_one_going_on", "use_case", unique=True, sqlite_where=_GOING_ON, postgresql_where=_GOING_ON),
+)
+
+rollout_steps = Table(
+    "rollout_steps",
+    metadata,
+    Column("rollout_id", _IDENTITY, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    PrimaryKeyConstraint("rollout_id", "number"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", _IDENTITY, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    # Grows with every holder and is never given twice, so an older holder is known by it.
+    Column("token", BigInteger, nullable=False),
+)
+
+prunings = Table(
+    "prunings",
+    metadata,
+    Column("pruning_id", _IDENTITY, primary_key=True),
+    Column("kind", _IDENTITY, nullable=False),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("removed", BigInteger, nullable=False),
+    Column("cutoff_us", BigInteger),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("prunings_by_time", "at_us"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("number", _COUNTER, primary_key=True, autoincrement=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("key_hash", _IDENTITY, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("removed", JSON, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("erasures_by_key", "use_case", "key_hash"),
+    sqlite_autoincrement=True,
 )

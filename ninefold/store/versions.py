@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 import structlog
@@ -13,7 +15,7 @@ from ninefold.errors import NotFound, StoreError, UsageError
 from ninefold.records import ModelVersion
 from ninefold.store.database import Database
 from ninefold.store.rows import from_micros, to_micros
-from ninefold.store.tables import models
+from ninefold.store.tables import models, version_changes
 
 log = structlog.get_logger()
 
@@ -21,6 +23,31 @@ VERSIONS_LOCK = 0x9F01D_0003
 """Number of PostgreSQL's advisory lock under which versions are numbered."""
 
 BASELINE = 0
+
+VersionState = Literal["registered", "live", "retired"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionChange:
+    """A version's state changed.
+
+    Args:
+        use_case: Name of the use case.
+        version: Which.
+        from_state: Its state before.
+        to_state: Its state after.
+        at: When.
+        actor: Who changed it; empty for a pipeline.
+        reason: Why.
+    """
+
+    use_case: str
+    version: int
+    from_state: VersionState
+    to_state: VersionState
+    at: datetime
+    actor: str
+    reason: str
 
 
 class Versions(Database):
@@ -85,27 +112,57 @@ class Versions(Database):
             raise StoreError(f"Version {version} of {use_case} was not kept.")
         return registered
 
-    def set_state(self, use_case: str, version: int, state: Literal["registered", "live", "retired"]) -> ModelVersion:
-        """Changes a version's state. One version is live: whichever was retires.
+    def set_state(
+        self,
+        use_case: str,
+        version: int,
+        state: VersionState,
+        *,
+        actor: str = "",
+        reason: str = "",
+        checking: Callable[[ModelVersion], object] = lambda _: None,
+    ) -> ModelVersion:
+        """Changes a version's state, and keeps the change in the versions' history.
+
+        One version is live: whichever was retires; the baseline goes back to ``registered``, as it stands by.
+
+        Args:
+            use_case: Name of the use case.
+            version: Which.
+            state: From now on.
+            actor: Who changes it.
+            reason: Why.
+            checking: Called with the version before anything changes, while no package is pruned; may raise to refuse.
 
         Raises:
             NotFound: There is no such version.
             UsageError: There is no such state.
         """
-        if state not in ("registered", "live", "retired"):
+        if state not in get_args(VersionState):
             raise UsageError(f"{state!r} is no state of a version.", remedy="Use registered, live or retired.")
-        same = (models.c.use_case == use_case, models.c.version == version)
         with self.writing(alone=VERSIONS_LOCK) as connection:
-            if _one(connection, *same) is None:
-                raise NotFound(f"{use_case} has no version {version}.")
-            if state == "live":
-                others = (models.c.use_case == use_case, models.c.version != version, models.c.state == "live")
-                connection.execute(models.update().where(*others).values(state="retired"))
-            connection.execute(models.update().where(*same).values(state=state))
-            changed = _one(connection, *same)
-        if changed is None:
-            raise NotFound(f"{use_case} has no version {version}.")
-        return changed
+            known = _one(connection, models.c.use_case == use_case, models.c.version == version)
+            if known is not None:
+                checking(known)
+            return change_state(connection, use_case, version, state, now=self.clock.now(), actor=actor, reason=reason)
+
+    def version_changes(self, use_case: str) -> list[VersionChange]:
+        """Every change of a version's state, oldest first."""
+        mine = version_changes.c.use_case == use_case
+        with self.reading() as connection:
+            found = connection.execute(sa.select(version_changes).where(mine).order_by(version_changes.c.number))
+            return [
+                VersionChange(
+                    use_case=row.use_case,
+                    version=row.version,
+                    from_state=row.from_state,
+                    to_state=row.to_state,
+                    at=from_micros(row.at_us),
+                    actor=row.actor,
+                    reason=row.reason,
+                )
+                for row in found
+            ]
 
     def versions(self, use_case: str) -> list[ModelVersion]:
         """All versions of a use case, lowest first."""
@@ -122,6 +179,36 @@ class Versions(Database):
         """The version that answers; None before the first release."""
         with self.reading() as connection:
             return _one(connection, models.c.use_case == use_case, models.c.state == "live")
+
+
+def change_state(
+    connection: Connection, use_case: str, version: int, state: VersionState, *, now: datetime, actor: str, reason: str
+) -> ModelVersion:
+    """``Versions.set_state`` within a transaction that holds ``VERSIONS_LOCK``."""
+    before = _one(connection, models.c.use_case == use_case, models.c.version == version)
+    if before is None:
+        raise NotFound(f"{use_case} has no version {version}.")
+    changes: list[tuple[int, str, str]] = []
+    if state == "live":
+        others = (models.c.use_case == use_case, models.c.version != version, models.c.state == "live")
+        for other in connection.execute(sa.select(models.c.version).where(*others)).scalars().all():
+            changes.append((other, "live", "registered" if other == BASELINE else "retired"))
+    if before.state != state:
+        changes.append((version, before.state, state))
+    for changed, from_state, to_state in changes:
+        same = (models.c.use_case == use_case, models.c.version == changed)
+        connection.execute(models.update().where(*same).values(state=to_state))
+        entry = {
+            "use_case": use_case,
+            "version": changed,
+            "from_state": from_state,
+            "to_state": to_state,
+            "at_us": to_micros(now),
+            "actor": actor,
+            "reason": reason,
+        }
+        connection.execute(version_changes.insert().values(entry))
+    return replace(before, state=state)
 
 
 def _one(connection: Connection, *where: sa.ColumnElement[bool]) -> ModelVersion | None:
