@@ -46,6 +46,8 @@ def run(
     """Run a pipeline here and now, with Kubeflow Pipelines' local runner. Finished steps are cached."""
     console = Console()
     here, clock = settings(), WallClock()
+    # As Ctrl-C does: the step is ended, and the run recorded as failed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = open_store(here.store_url)
     try:
         asked = request_run(
@@ -60,6 +62,9 @@ def run(
         finished, result = ended
         print_result(console, result)
         console.print(f"[dim]{finished.seconds:.0f} s. Next: ninefold up {use_case}[/dim]", highlight=False)
+    except KeyboardInterrupt:
+        typer.echo("ninefold: Interrupted. Run the same command again to resume: finished steps are cached.", err=True)
+        raise typer.Exit(130) from None
     finally:
         store.close()
 

@@ -75,11 +75,18 @@ def execute_run(
         result = read_result(run, settings)
     except BaseException as error:
         # Also when it is interrupted: a run that nobody works on must not look as if it ran.
-        failed = error if isinstance(error, StepFailed) else None
-        store.update_run(run.run_id, state="failed", error=str(failed or f"{type(error).__name__}: {error}"))
+        store.update_run(run.run_id, state="failed", error=_words(error))
         raise
     store.update_run(run.run_id, state="succeeded")
     return finished, result
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, StepFailed):
+        return str(error)
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return "It was interrupted."
+    return f"{type(error).__name__}: {error}"
 
 
 def read_result(run: Run, settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -34,5 +37,13 @@ def main(document: dict[str, Any]) -> None:
     load_object(document["pipeline"], what="pipeline")(**document["arguments"])
 
 
+def _end_with_parent() -> None:
+    # Whoever started the run holds the other end of the input. When it is interrupted or killed, so is the step.
+    sys.stdin.read()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
-    main(json.load(sys.stdin))
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    main(asked)

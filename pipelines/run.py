@@ -140,15 +140,17 @@ def _lines(document: Mapping[str, Any], settings: Settings) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        # A group of its own, which ends as one when its input does: with this process, however that ends.
+        process_group=0,
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise StepFailed("The run's process has no pipes.")
-        process.stdin.write(json.dumps(document))
-        process.stdin.close()
+        process.stdin.write(json.dumps(document) + "\n")
+        process.stdin.flush()
         try:
             yield from process.stdout
         except BaseException:
-            process.terminate()
+            process.stdin.close()
             raise
         if process.wait() == 0:
             yield _FINISHED + "\n"

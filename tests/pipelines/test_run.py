@@ -1,15 +1,30 @@
 """A run shows its steps, caches what it finished, and names the step that failed, its cause and how to go on."""
 
+import contextlib
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ninefold.errors import StepFailed
 from ninefold.settings import Settings, settings
+from ninefold.store import open_store
 from pipelines.run import Step, _cause, run_pipeline
 
 PATH = "tiny_pipeline:tiny"
+COMMAND = """
+import sys
+from ninefold.cli import main
+from pipelines import compile as compiled
+compiled.PIPELINES["training"] = "tiny_pipeline:tiny"
+sys.argv = ["ninefold", "run", "training", "churn", "--seed", "60"]
+main()
+"""
 
 
 @pytest.fixture
@@ -43,6 +58,32 @@ def test_a_failing_step_is_named_with_its_cause_and_the_way_to_resume(here: Sett
     assert (here.home / "logs" / "runs" / "a.log").read_text()
     resumed = _run(here, "b")
     assert resumed[0] == Step(name="first", state="cached")
+
+
+def _eventually(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_process_and_is_recorded(here: Settings, number: signal.Signals) -> None:
+    started = subprocess.Popen([sys.executable, "-c", COMMAND], stderr=subprocess.PIPE, text=True)
+    step = here.home / "run" / "step"
+    _eventually(lambda: step.exists() and step.read_text() != "")
+    pid = int(step.read_text())
+    assert psutil.pid_exists(pid)
+    started.send_signal(number)
+    _, said = started.communicate(timeout=30)
+    _eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    if number == signal.SIGKILL:
+        return
+    assert started.returncode == 130
+    assert said.strip().endswith("Run the same command again to resume: finished steps are cached.")
+    with contextlib.closing(open_store(here.store_url)) as store:
+        (run,) = store.runs()
+    assert (run.state, run.step, run.error) == ("failed", "second", "It was interrupted.")
 
 
 def test_the_cause_is_the_innermost_error_of_the_step() -> None:

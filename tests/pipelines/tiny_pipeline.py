@@ -13,12 +13,17 @@ def first(word: str, code_digest: str) -> str:
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def second(word: str, run_id: str, seed: int) -> str:
     import json
+    import os
+    import time
 
     from ninefold.errors import DataError
     from ninefold.settings import settings
 
     if seed == 13:
         raise DataError("the well is dry.", remedy="Dig deeper.")
+    if seed == 60:
+        (settings().folder("run") / "step").write_text(str(os.getpid()))
+        time.sleep(60)
     folder = settings().folder("reports") / "arrivals" / run_id
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({"word": word}))
