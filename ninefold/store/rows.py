@@ -16,6 +16,9 @@ from ninefold.store import tables
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+Severity = Literal["warning", "critical"]
+Told = Literal["raised", "cleared"]
+
 RunState = Literal["requested", "running", "succeeded", "failed"]
 
 Record = TypeVar("Record", Prediction, Truth, Event)
@@ -86,6 +89,39 @@ class Run:
     ended_at: datetime | None = None
     step: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something that the monitor found wrong for long enough to say so.
+
+    Args:
+        alert_id: Derived from use case, check, subject and window: raising it twice is raising it once.
+        use_case: Name of the use case.
+        check: What was looked at (``loss``, ``drift``, ``null_share``, …).
+        subject: What it was looked at of (``version 3``, ``feature weather__humidity``).
+        severity: ``critical`` where answers are worse or missing, else ``warning``.
+        window: Window that raised it (``2013-07-01/2013-07-02``).
+        value: What was measured there; None where nothing could be.
+        limit: What it was held against; None where there is none.
+        message: One sentence for people.
+        raised_at: When it was raised.
+        cleared_at: When it cleared; None while it stands.
+        told: The newest state that a webhook took; None while it took none.
+    """
+
+    alert_id: str
+    use_case: str
+    check: str
+    subject: str
+    severity: Severity
+    window: str
+    value: float | None
+    limit: float | None
+    message: str
+    raised_at: datetime
+    cleared_at: datetime | None = None
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

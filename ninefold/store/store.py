@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from ninefold.clock import Clock, WallClock
+from ninefold.store.alerts import Alerts
 from ninefold.store.database import make_engine
 from ninefold.store.leases import Leases
 from ninefold.store.ledger import Ledger
@@ -15,8 +16,8 @@ from ninefold.store.tables import metadata
 from ninefold.store.versions import Versions
 
 
-class Store(Records, Versions, Ledger, Rollouts, Leases):
-    """Records, versions, measurements, runs, rollouts and leases, in one database. Threads may share it."""
+class Store(Records, Versions, Ledger, Rollouts, Leases, Alerts):
+    """Records, versions, measurements, runs, rollouts, leases and alerts, in one database. Threads may share it."""
 
     def counts(self) -> dict[str, int]:
         """Table → number of its rows."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -146,6 +146,25 @@ runs = Table(
     Column("error", Text),
     Index("runs_by_time", "use_case", "started_at_us"),
     Index("runs_by_state", "state", "started_at_us"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", _IDENTITY, primary_key=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("check", _IDENTITY, nullable=False),
+    Column("subject", _IDENTITY, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("window", Text, nullable=False),
+    Column("value", Float(53)),
+    Column("limit", Float(53)),
+    Column("message", Text, nullable=False),
+    Column("raised_at_us", BigInteger, nullable=False),
+    Column("cleared_at_us", BigInteger),
+    # "raised" or "cleared": the newest that a webhook took; null while it took none.
+    Column("told", Text),
+    Index("alerts_by_time", "use_case", "raised_at_us"),
 )
 
 version_changes = Table(
