@@ -2,12 +2,13 @@
 
 from ninefold.store.leases import Lease
 from ninefold.store.rollouts import RolloutState, RolloutStep, StoredRollout
-from ninefold.store.rows import Conflict, Joined, Measurement, Run
+from ninefold.store.rows import Alert, Conflict, Joined, Measurement, Run
 from ninefold.store.store import Store, open_store
 from ninefold.store.versions import VersionChange
 from ninefold.store.writing import Written
 
 __all__ = [
+    "Alert",
     "Conflict",
     "Joined",
     "Lease",
