@@ -20,6 +20,7 @@ from ninefold.errors import ConfigurationError, UnknownUseCase
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
 from ninefold.fields import NUMERIC, Columns, Field, Input, Metric
 from ninefold.monitoring import MonitorPolicy
+from ninefold.rollout.policy import RolloutPolicy
 from ninefold.windows.declaration import Window
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class UseCase:
         augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
         explain: Group → words for it, in an explanation.
         monitor: How production is watched.
+        rollout: How a new version replaces the live one.
         minimum_prediction: Least value that an answer can have; the front end clips to it and flags.
         maximum_prediction: Greatest value, likewise.
     """
@@ -165,6 +167,7 @@ class UseCase:
     augment: str | None = None
     explain: Mapping[str, str] = field(default_factory=dict)
     monitor: MonitorPolicy = field(default_factory=MonitorPolicy)
+    rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     minimum_prediction: float | None = None
     maximum_prediction: float | None = None
 
@@ -196,6 +199,9 @@ class UseCase:
         names = [view.name for view in views]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"{self.name}: two views or windows share a name.")
+        self._check_names("audience of the rollout", tuple(sorted(self.rollout.audience.fields)), set(fields))
+        if self.rollout.loss is not None:
+            self.rollout.loss_of(self.metric, self.problem)
         if self.offset is not None:
             self._check_names("offset", (self.offset,), {i.name for i in self.inputs if i.kind == "number"})
 
