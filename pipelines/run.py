@@ -23,7 +23,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r"Executing task '([^']+)'")
 _ENDED = re.compile(r"Task '([^']+)' finished with status (SUCCESS|FAILURE)")
 _CACHED = re.compile(r"Task '?([\w-]+)'? cache hit")
-_ERROR = re.compile(r"^\s*(?:[\w.]+\.)?(\w+(?:Error|Exception|Input|UseCase|Failed|Unavailable|NotFound)): (.+)$")
+_TRACEBACK = "Traceback (most recent call last)"
+_ERROR = re.compile(r"(?:[\w.]+\.)?([A-Za-z_]\w*)(?:: (.*))?")
 
 StepState = Literal["running", "done", "cached", "failed"]
 
@@ -113,7 +114,7 @@ def run_pipeline(
             if step.state == "running":
                 on_step(replace(step, state="failed"))
         raise StepFailed(
-            f"Step {name!r} failed: {_cause(tail)}",
+            f"Step {name!r} failed: {_cause(tail)}.",
             remedy=f"The whole log: {log}. Run the same command again to resume: finished steps are cached.",
         )
     return Finished(
@@ -170,13 +171,17 @@ def _read(text: str, steps: Mapping[str, Step], begun: dict[str, float]) -> Step
 
 
 def _cause(tail: list[str]) -> str:
-    """The error that ended it: the first one of Python's own form after the last traceback began."""
-    start = max((i for i, line in enumerate(tail) if "Traceback (most recent call last)" in line), default=0)
-    inner = [
-        i for i, line in enumerate(tail) if "Traceback (most recent call last)" in line and "kfp/local" not in line
-    ]
-    for begin in [*inner[:1], start]:
-        for line in tail[begin:]:
-            if match := _ERROR.match(line):
-                return f"{match[2].strip()} ({match[1]})"
-    return tail[-1] if tail else "no output"
+    """The error that ended it: the one that the step's last traceback ends in, or the step's last words."""
+    end = max((i for i, line in enumerate(tail) if _ENDED.search(line)), default=len(tail))
+    own = tail[:end]
+    begin = max((i for i, line in enumerate(own) if _TRACEBACK in line), default=None)
+    if begin is not None:
+        indent = len(own[begin]) - len(own[begin].lstrip())
+        for line in own[begin + 1 :]:
+            # The frames are indented; the error itself stands below the word Traceback.
+            if (match := _ERROR.fullmatch(line[indent:])) is not None:
+                return f"{match[2].strip()} ({match[1]})" if match[2] else match[1]
+    last = own[-1].strip() if own else ""
+    if last == "Killed":
+        return "it was killed, as the system does when memory runs out"
+    return last if re.search(r"\w", last) else "it ended without a word"

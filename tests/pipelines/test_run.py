@@ -86,14 +86,36 @@ def test_an_interrupted_run_leaves_no_process_and_is_recorded(here: Settings, nu
     assert (run.state, run.step, run.error) == ("failed", "second", "It was interrupted.")
 
 
-def test_the_cause_is_the_innermost_error_of_the_step() -> None:
-    tail = [
-        "Traceback (most recent call last):",
-        '  File "x.py", line 1, in f',
-        "ninefold.errors.DataError: truths: the columns truth are missing.",
-        "Traceback (most recent call last):",
-        "RuntimeError: Pipeline finished with status FAILURE.",
-    ]
-    assert _cause(tail) == "truths: the columns truth are missing. (DataError)"
-    assert _cause(["Killed"]) == "Killed"
-    assert _cause([]) == "no output"
+KFP = [
+    "12:00:00 - ERROR - Task 'extract' finished with status FAILURE",
+    "Traceback (most recent call last):",
+    '  File "kfp/local/pipeline_orchestrator.py", line 184, in log_and_maybe_raise_for_failure',
+    "RuntimeError: Pipeline 'training' finished with status FAILURE. Inner task failed: 'extract'.",
+]
+FRAMES = ["    Traceback (most recent call last):", '      File "x.py", line 1, in f', "        assert truths"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (
+            [*FRAMES, "    ninefold.errors.DataError: truths: no rows. Extract."],
+            "truths: no rows. Extract. (DataError)",
+        ),
+        ([*FRAMES, "    AssertionError"], "AssertionError"),
+        ([*FRAMES, "    zipfile.BadZipFile: File is not a zip file"], "File is not a zip file (BadZipFile)"),
+        ([*FRAMES, "    KeyError: 'a'", "    ", *FRAMES, "    ValueError: two", "    lines"], "two (ValueError)"),
+        (["        }", "    }", "    Killed"], "it was killed, as the system does when memory runs out"),
+        (["        }", "    }"], "it ended without a word"),
+        ([], "it ended without a word"),
+    ],
+)
+def test_the_cause_is_what_the_step_itself_ended_in(words: list[str], cause: str) -> None:
+    assert _cause([*words, *KFP]) == cause
+
+
+def test_a_run_that_does_not_come_to_a_step_says_why() -> None:
+    assert _cause(["Traceback (most recent call last):", "ModuleNotFoundError: No module named 'kfp'"]) == (
+        "No module named 'kfp' (ModuleNotFoundError)"
+    )
+    assert _cause([]) == "it ended without a word"
