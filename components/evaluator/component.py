@@ -16,10 +16,10 @@ def evaluate_baseline(
 ) -> str:
     """Evaluates and packages the baseline, before any model, and returns the package's digest."""
     from components.evaluator.steps import package_and_evaluate_baseline
+    from components.metrics_artifact import log_metrics
 
     digest, values = package_and_evaluate_baseline(training.path, validation.path, test.path, package.path)
-    for name, value in values.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, values)
     return digest
 
 
@@ -56,10 +56,10 @@ def evaluate(
 ) -> None:
     """Judges baseline, live version and candidate on the test truths, and compares them by blocks."""
     from components.evaluator.steps import gather_evidence
+    from components.metrics_artifact import log_metrics
 
     values = gather_evidence(use_case, digest, package.path, test.path, predictions.path, live_version, evidence.path)
-    for name, value in values.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, values)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -17,6 +17,7 @@ def build(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Searches for the best model, packages it, and returns the package's digest."""
+    from components.metrics_artifact import log_metrics
     from components.model_builder.steps import build_package
 
     digest, values = build_package(
@@ -27,6 +28,5 @@ def build(
         folder=package.path,
         leaderboard=leaderboard.path,
     )
-    for name, value in values.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, values)
     return digest
