@@ -40,8 +40,10 @@ class Ledger(Database):
         use_case: str,
         name: str | None = None,
         *,
+        prefix: str | None = None,
         version: int | None = None,
         window: str | None = None,
+        windows_from: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> list[Measurement]:
@@ -50,8 +52,10 @@ class Ledger(Database):
         Args:
             use_case: Name of the use case.
             name: Only this metric.
+            prefix: Only metrics whose names begin so.
             version: Only this version.
             window: Only this window.
+            windows_from: Only windows whose names are this or sort behind it: names that begin with a date.
             since: Least instant of measuring.
             until: Instant that lies just past the last one.
         """
@@ -59,6 +63,10 @@ class Ledger(Database):
         for column, value in ((metrics.c.name, name), (metrics.c.version, version), (metrics.c.window, window)):
             if value is not None:
                 where.append(column == value)
+        if prefix is not None:
+            where.append(metrics.c.name.startswith(prefix, autoescape=True))
+        if windows_from is not None:
+            where.append(metrics.c.window >= windows_from)
         if since is not None:
             where.append(metrics.c.at_us >= to_micros(since))
         if until is not None:
