@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := $(addprefix --extra ,features training serving monitoring cluster usecases bench dev)
+EXTRAS := $(addprefix --extra ,features training serving gateway monitoring cluster usecases bench dev)
 export PYTHONSAFEPATH := 1
 
 .PHONY: install demo test check format bench compile lock clean

@@ -33,6 +33,8 @@ class Ports(_Group):
     orchestrator: int = Field(8082, description="The runs API.")
     evaluator: int = Field(8083, description="The evaluator.")
     model_builder: int = Field(8084, description="The model builder.")
+    gateway: int = Field(8085, description="The gateway, for direct clients of the models.")
+    gateway_inner: int = Field(8086, description="The gateway, for the front end; on the loopback.")
     models_from: int = Field(8090, description="First port of the model servers, one port a version.")
 
 
@@ -69,7 +71,19 @@ class Monitoring(_Group):
     )
     webhook_seconds: float = Field(5.0, gt=0, description="How long the webhook is waited for, once.")
     snapshots: int = Field(120, gt=0, description="Evidently snapshots that are kept of a use case; older ones go.")
-    ui_port: int = Field(8085, description="Port of `ninefold monitor ui`.")
+    ui_port: int = Field(8088, description="Port of `ninefold monitor ui`.")
+
+
+class Gateway(_Group):
+    """Envoy between those who ask and the model servers."""
+
+    use: Literal["auto", "always", "never"] = Field(
+        "auto", description="`auto`: where an Envoy is to be had; else the front end asks the model servers directly."
+    )
+    requests_per_second: int = Field(
+        1000, gt=0, description="What one key of a direct client may ask; more is answered 429."
+    )
+    workers: int = Field(1, gt=0, description="Envoy's threads.")
 
 
 class Settings(BaseSettings):
@@ -97,6 +111,7 @@ class Settings(BaseSettings):
     ports: Ports = Ports()
     journal: Journal = Journal()
     serving: Serving = Serving()
+    gateway: Gateway = Gateway()
     monitoring: Monitoring = Monitoring()
 
     @classmethod
