@@ -113,8 +113,3 @@ def evidence_above_zero(blocks: Blocks) -> float:
     # Half of the mixture lies below 0. As the mean is above, that half is at most 1, so the other is at least this.
     above = 2.0 - math.exp(-both) if both > -1.0 else 0.0
     return both + math.log(above) if above > 0.0 else -math.inf
-
-
-def shows_harm(blocks: Blocks, *, alpha: float) -> bool:
-    """Whether the mean lies above 0, as far as a test of level ``alpha`` can tell that is watched all the time."""
-    return evidence_above_zero(blocks) >= -math.log(alpha)
