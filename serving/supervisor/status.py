@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -19,12 +20,13 @@ class Row:
 
     Args:
         name, pid, port, restarts, version: As the supervisor knows them.
-        state: In one word; ``not ready`` where the process runs and says that it can't work.
-        ready: Whether it answered just now that it can work.
+        state: In one word; ``not ready`` where the process runs and says that it can't work, ``problem`` where it works
+            and names something that is not as it should be.
+        ready: Whether it answered just now that it can work, and named no problem.
         uptime: Seconds; None while it does not run.
         predictions: How many it gave since it started; None where it gives none or did not answer.
         lag_seconds: For how long the oldest unshipped prediction has been waiting; None where there is no journal.
-        last_line: The last words of one in trouble.
+        last_line: The last words of one in trouble, or the problem that it names.
     """
 
     name: str
@@ -68,20 +70,32 @@ def _row(process: ProcessState) -> Row:
     runs = is_same(process.pid, process.born)
     ready = runs and is_ready(process.host, process.port)
     samples = _samples(process) if ready else {}
+    problem = _problem(process) if ready else ""
     given = [value for name, value in samples.items() if name in _PREDICTIONS]
     return Row(
         name=process.name,
         pid=process.pid if runs else None,
-        state=process.state if ready or process.state != "ready" else ("not ready" if runs else "dead"),
-        ready=ready,
+        state=("problem" if problem else process.state)
+        if ready or process.state != "ready"
+        else ("not ready" if runs else "dead"),
+        ready=ready and not problem,
         uptime=max(0.0, time.time() - process.born) if runs and process.born is not None else None,
         restarts=process.restarts,
         port=process.port,
         version=process.version,
-        predictions=int(given[0]) if given else (0 if ready and process.name != "collector" else None),
+        predictions=int(given[0]) if given else (0 if ready and process.name not in ("collector", "gateway") else None),
         lag_seconds=samples.get(_LAG),
-        last_line=process.last_line,
+        last_line=process.last_line or problem,
     )
+
+
+def _problem(process: ProcessState) -> str:
+    """What a process that works says is wrong, such as that it can't use the live version; empty for nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        with urllib.request.urlopen(f"http://{process.host}:{process.port}/readyz", timeout=2) as response:
+            document = json.loads(response.read())
+        return str(document.get("problem") or "") if isinstance(document, dict) else ""
+    return ""
 
 
 def _samples(process: ProcessState) -> Mapping[str, float]:
