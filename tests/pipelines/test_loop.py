@@ -37,6 +37,7 @@ class Home:
     """A home with ports of its own, and the command line in it."""
 
     def __init__(self, path: Path, clock: str) -> None:
+        self.again = ""
         front_end, collector, models = _free_ports(3)
         self.path = path
         self.environment = {
@@ -68,6 +69,7 @@ class Home:
 def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     home = Home(tmp_path_factory.mktemp("churn"), "wall")
     home.run("run", "training", "churn", "--max-training-time", "15")
+    home.again = home.run("run", "training", "churn", "--max-training-time", "15")
     home.run("up", "churn", "--detach")
     yield home
     home.run("down")
@@ -117,6 +119,11 @@ def test_what_runs_is_shown_and_a_second_start_is_refused(churn: Home) -> None:
     assert (status["use_case"], status["live"]) == ("churn", 1)
     assert all(process["ready"] for process in status["processes"])
     churn.run("up", "churn", "--detach", code=2)
+
+
+def test_a_second_run_computes_nothing_that_the_first_one_has(churn: Home) -> None:
+    cached = {line.split()[1] for line in churn.again.splitlines() if line.split()[2:3] == ["cached"]}
+    assert cached == {"extract", "split", "featurize", "prepare", "evaluate-baseline", "build"}
 
 
 def test_predictions_of_a_version_are_scored_against_truths_that_stay_where_they_are(churn: Home) -> None:
