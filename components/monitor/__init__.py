@@ -1,0 +1,1 @@
+"""The performance monitor: how production does, how it develops, and what is wrong."""
