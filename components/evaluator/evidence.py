@@ -67,6 +67,8 @@ class Evidence:
         incumbent: The evaluation of the version that is live.
         candidate: The candidate's evaluation.
         incumbent_version: The version that is live; None where none is, 0 where it is the baseline.
+        unserved_version: The version that is live by the store, where today's code can't serve it: there is no incumbent
+            then, and production answers by the baseline.
         against_baseline: The candidate against the baseline, on the rows that both predicted.
         against_incumbent: The candidate against the incumbent.
         slices: The candidate against the baseline, on slices that are not small.
@@ -86,6 +88,7 @@ class Evidence:
     small_slices: int = 0
     nulls: tuple[NullShare, ...] | None = None
     parity: bool | None = None
+    unserved_version: int | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +103,7 @@ class Evidence:
             if self.nulls is None
             else [{"input": n.input, "training": n.training, "test": n.test} for n in self.nulls],
             "parity": self.parity,
+            "unserved_version": self.unserved_version,
             "notes": dict(self.notes),
         }
 
@@ -127,6 +131,7 @@ class Evidence:
             small_slices=document["small_slices"],
             nulls=None if document["nulls"] is None else tuple(NullShare(**n) for n in document["nulls"]),
             parity=document["parity"],
+            unserved_version=document["unserved_version"],
             notes=document["notes"],
         )
 
@@ -138,6 +143,7 @@ def gather(
     candidate: Answers | None,
     incumbent: Answers | None = None,
     incumbent_version: int | None = None,
+    unserved_version: int | None = None,
     statistics: Mapping[str, InputStatistics] | None = None,
     parity: bool | None = None,
 ) -> Evidence:
@@ -149,6 +155,7 @@ def gather(
         candidate: What the candidate predicted; None where nothing was built.
         incumbent: What the live version predicted; may be left out where that is the baseline (0) or none is live.
         incumbent_version: The version that is live; None where none is.
+        unserved_version: The version that is live by the store, where today's code can't serve it.
         statistics: The candidate's training statistics, from its manifest.
         parity: Whether the packaged candidate predicts what the trained one does; None where nobody looked.
 
@@ -171,6 +178,7 @@ def gather(
         small_slices=small,
         nulls=null_shares(test.inputs, statistics) if statistics is not None and len(everything) else None,
         parity=parity,
+        unserved_version=unserved_version,
         notes=test.card.notes,
     )
 

@@ -99,7 +99,13 @@ def gate(gates: Gates, evidence: Evidence) -> GateDecision:
 
 def _checks(gates: Gates, evidence: Evidence) -> Iterator[Check]:
     yield _evaluated("baseline_evaluated", "baseline", evidence.baseline, gates)
-    if evidence.incumbent_version is None:
+    if evidence.unserved_version is not None:
+        yield _check(
+            "incumbent_evaluated", "passed",
+            f"Version {evidence.unserved_version} was made with another derive, which today's code can't serve: "
+            "the baseline answers in its place, so there is no other incumbent to compare with.",
+        )  # fmt: skip
+    elif evidence.incumbent_version is None:
         yield _check(
             "incumbent_evaluated", "passed", "No version is live yet, so there is no incumbent to compare with."
         )

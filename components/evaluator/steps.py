@@ -46,16 +46,16 @@ def predict_test_set(
         live: Version (-1 for none), digest and URI of the live version.
         live_test: Test set with the live version's window lengths; rows may be more than the test set's.
         output: JSON file: ``candidate`` and ``live`` → ``predictions`` by key and ``latency``; ``live`` is null when
-            none is live, or when today's code no longer makes the inputs that it was trained on.
+            none is live, or when today's ``derive`` is not the one that it was trained with: the front end does not
+            serve such a version either.
     """
     found = read_test_set(test)
     document = {"candidate": _predict(load_predictor(Path(package) / digest, digest), found), "live": None}
     version, live_digest, uri = live
     if version > 0:
         predictor = load_predictor(uri, live_digest)
-        asked = _only(read_inputs(live_test), found)
-        if [i.name for i in predictor.manifest.signature.inputs] == list(asked.inputs):
-            document["live"] = _predict(predictor, asked)
+        if predictor.manifest.signature.derive_digest == found.card.signature.derive_digest:
+            document["live"] = _predict(predictor, _only(read_inputs(live_test), found))
     Path(output).write_text(json.dumps(document))
 
 
@@ -91,12 +91,14 @@ def gather_evidence(
     found = read_test_set(test)
     document = json.loads(Path(predictions).read_text())
     manifest = verify_package(Path(package) / digest, digest)
+    unserved = live_version if live_version > 0 and not document["live"] else None
     evidence = gather(
         load_use_case(use_case),
         found,
         candidate=_answers(document["candidate"], None, found),
         incumbent=_answers(document["live"], live_version, found) if document["live"] else None,
-        incumbent_version=live_version if live_version >= 0 else None,
+        incumbent_version=live_version if live_version >= 0 and unserved is None else None,
+        unserved_version=unserved,
         statistics=manifest.statistics,
         # No package is written without parity, and the baseline's package has nothing that could differ.
         parity=manifest.format == "baseline" or "parity" in manifest.training,

@@ -253,3 +253,20 @@ def test_evidence_and_decision_survive_json(samples) -> None:
     assert again == evidence
     decision = gate(GATES, again)
     assert GateDecision.from_json(json.loads(json.dumps(decision.to_json(), allow_nan=False))) == decision
+
+
+def test_a_version_that_todays_code_cant_serve_is_no_incumbent_and_is_named(samples) -> None:
+    test = _test_set(samples)
+    evidence = Evidence.from_json(
+        json.loads(json.dumps(_gather(samples, test, _candidate(test), unserved_version=4).to_json()))
+    )
+    decision = gate(GATES, evidence)
+    assert decision.action == "release"
+    (check,) = [c for c in decision.reasons if c.name == "incumbent_evaluated"]
+    assert "Version 4 was made with another derive" in check.words
+
+
+def test_a_live_version_that_was_not_evaluated_holds(samples) -> None:
+    test = _test_set(samples)
+    decision = gate(GATES, _gather(samples, test, _candidate(test), incumbent_version=4))
+    assert decision.action == "hold"
