@@ -67,8 +67,8 @@ class Evidence:
         incumbent: The evaluation of the version that is live.
         candidate: The candidate's evaluation.
         incumbent_version: The version that is live; None where none is, 0 where it is the baseline.
-        unserved_version: The version that is live by the store, where today's code can't serve it: there is no incumbent
-            then, and production answers by the baseline.
+        unserved_version: The version that is live by the store, where today's code can't serve it: then there is no
+            incumbent, and production answers by the baseline.
         against_baseline: The candidate against the baseline, on the rows that both predicted.
         against_incumbent: The candidate against the incumbent.
         slices: The candidate against the baseline, on slices that are not small.
