@@ -16,6 +16,15 @@ from typing import Any
 from ninefold.atomic import replace_file
 from ninefold.errors import DataError
 
+VERSION_HEADER = "x-ninefold-version"
+"""Names the version: asked for by the front end, told to direct clients by the answer."""
+
+COHORT_HEADER = "x-ninefold-cohort"
+"""Names the cohort that a request of the front end is of, to the model server."""
+
+SECRET_HEADER = "x-ninefold-inner"  # noqa: S105
+"""Holds what the gateway's inner listener admits the front end by."""
+
 MAX_WEIGHT = 1_000_000
 """The gateway sums weights in 32 bits; this leaves room for thousands of versions."""
 
@@ -48,6 +57,10 @@ class InnerGateway:
 
     url: str
     secret: str = field(repr=False)
+
+    def headers(self, version: int, cohort: str) -> dict[str, str]:
+        """What a request of the front end carries to reach a version."""
+        return {SECRET_HEADER: self.secret, VERSION_HEADER: str(version), COHORT_HEADER: cohort}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

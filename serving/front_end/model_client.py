@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -20,6 +20,9 @@ from ninefold.errors import ConfigurationError
 _MAX_ANSWER_BYTES = 64 * 2**20
 
 Reason = Literal["model_unreachable", "model_slow", "model_error"]
+
+_REASONS: dict[int, Reason] = {502: "model_unreachable", 503: "model_unreachable", 504: "model_slow"}
+"""Status → what it means; a gateway says so of a server that it can't reach. Any other is the model's own fault."""
 
 
 class ModelFailure(Exception):
@@ -51,12 +54,15 @@ class ModelClient:
         name: Name of the model on the server.
         key: API key that the server wants.
         timeout: Seconds for the whole call, connecting and second attempt included.
+        headers: Sent with every request.
 
     Raises:
         ConfigurationError: The address is not one of plain HTTP.
     """
 
-    def __init__(self, url: str, *, name: str, key: str, timeout: float) -> None:
+    def __init__(
+        self, url: str, *, name: str, key: str, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> None:
         address = urlsplit(url)
         if address.scheme != "http" or not address.hostname:
             raise ConfigurationError(
@@ -66,8 +72,9 @@ class ModelClient:
         self._port = address.port or 80
         self._timeout = timeout
         path = f"{address.path.rstrip('/')}/v1/models/{name}:predict"
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nX-ApiKey: {key}\r\nContent-Type: application/json\r\n"
+        lines = {"Host": address.netloc, "X-ApiKey": key, "Content-Type": "application/json", **(headers or {})}
+        self._head = "\r\n".join(
+            (f"POST {path} HTTP/1.1", *(f"{header}: {value}" for header, value in lines.items()), "")
         ).encode()
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
@@ -88,7 +95,9 @@ class ModelClient:
         """
         status, body = await self._ask(orjson.dumps({"instances": rows}), headers)
         if status != 200:
-            raise ModelFailure("model_error", f"status {status}: {body[:200].decode('utf-8', 'replace')}")
+            raise ModelFailure(
+                _REASONS.get(status, "model_error"), f"status {status}: {body[:200].decode('utf-8', 'replace')}"
+            )
         try:
             predictions = orjson.loads(body)["predictions"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ from ninefold.errors import ConfigurationError, DataError, PackageError
 from ninefold.features import FeatureView
 from ninefold.online import OnlineStore
 from ninefold.package import verify_package
-from ninefold.routes import RouteTable, Variant, read_routes
+from ninefold.routes import InnerGateway, RouteTable, Variant, read_routes
 from ninefold.signature import PackageManifest
 from ninefold.usecase import UseCase
 from serving.front_end.feature_reader import FeatureReader
@@ -97,7 +97,7 @@ class Versions:
         self._model_timeout = model_timeout
         self._stale_after = stale_after
         self._metrics = metrics
-        self._clients: dict[str, ModelClient] = {}
+        self._clients: dict[tuple[InnerGateway | None, Variant], ModelClient] = {}
         self._seen: tuple[int, int, int] | None = None
         self.live: ServedVersion | None = None
         self.table: RouteTable | None = None
@@ -187,9 +187,9 @@ class Versions:
             log.info("serving", use_case=self._use_case.name, version=served.version if served else None)
         self.live = served
         self._metrics.live_version = served.version if served else None
-        wanted = {variant.url for variant in loaded.table.variants.values()}
-        for url in [url for url in self._clients if url not in wanted]:
-            self._clients.pop(url).close()
+        wanted = {(loaded.table.gateway, variant) for variant in loaded.table.variants.values()}
+        for way in [way for way in self._clients if way not in wanted]:
+            self._clients.pop(way).close()
 
     def _refuse(self, error: Exception) -> None:
         self._metrics.routes_refused += 1
@@ -202,12 +202,7 @@ class Versions:
         if table.live is None or manifest is None:
             return None
         variant = table.variants[table.live]
-        client = self._clients.get(variant.url)
-        if client is None:
-            client = ModelClient(
-                variant.url, name=self._use_case.name, key=self._model_key, timeout=self._model_timeout
-            )
-            self._clients[variant.url] = client
+        client = self._client(table.gateway, variant)
         live = self.live
         if live is not None and (live.version, live.digest, live.client) == (variant.version, variant.digest, client):
             return live
@@ -219,6 +214,20 @@ class Versions:
             training=TrainingRange(manifest, self._use_case.request),
             client=client,
         )
+
+    def _client(self, gateway: InnerGateway | None, variant: Variant) -> ModelClient:
+        """Asks a version: through the gateway, where there is one."""
+        client = self._clients.get((gateway, variant))
+        if client is None:
+            client = ModelClient(
+                variant.url if gateway is None else gateway.url,
+                name=self._use_case.name,
+                key=self._model_key,
+                timeout=self._model_timeout,
+                headers={} if gateway is None else gateway.headers(variant.version, LIVE),
+            )
+            self._clients[gateway, variant] = client
+        return client
 
     def _reader(self, views: Sequence[FeatureView]) -> FeatureReader:
         return FeatureReader(views, self._use_case.request, self._online, self._stale_after, self._metrics)

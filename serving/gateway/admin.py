@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from serving.gateway.configuration import SECRET_HEADER
+from ninefold.routes import SECRET_HEADER
 
 _SECONDS = 2.0
 

@@ -17,16 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ninefold.errors import DataError
-from ninefold.routes import RouteTable, Variant
-
-VERSION_HEADER = "x-ninefold-version"
-"""Names the version: asked for by the front end, told to direct clients by the answer."""
-
-COHORT_HEADER = "x-ninefold-cohort"
-"""Names the request's cohort, to the inner listener's access log and to model servers."""
-
-SECRET_HEADER = "x-ninefold-inner"  # noqa: S105
-"""Holds what the inner listener admits the front end by."""
+from ninefold.routes import COHORT_HEADER, SECRET_HEADER, VERSION_HEADER, RouteTable, Variant
 
 CLUSTERS, CLIENT_ROUTES, INNER_ROUTES = "clusters.json", "client-routes.json", "inner-routes.json"
 """Files of Envoy's dynamic resources."""

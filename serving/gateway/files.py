@@ -54,6 +54,11 @@ class Files:
         self.versions[name] = version
         return True
 
+    def forget(self, name: str) -> None:
+        """Takes a file for not written: the same content is a change again."""
+        self._written.pop(name, None)
+        self.versions.pop(name, None)
+
     def renew(self) -> None:
         """Puts all resources in their places again, in their order: Envoy reads them once more.
 
@@ -63,17 +68,25 @@ class Files:
         for name in self.versions:
             self._replace(name, self._written[name])
 
+    def damaged(self) -> list[str]:
+        """Names of the files that are not as they were written."""
+        return [name for name, content in self._written.items() if self._found(name) != content]
+
     def restore(self) -> None:
-        """Writes anew what is no longer as it was written.
+        """Writes anew what is not as it was written.
 
         Raises:
             OSError: It can't be written.
         """
-        for name, content in self._written.items():
-            path = self.folder / name
-            if not path.exists() or path.read_bytes() != content:
-                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._replace(name, content)
+        for name in self.damaged():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._replace(name, self._written[name])
+
+    def _found(self, name: str) -> bytes | None:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            return None
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(self.folder / name, content)

@@ -132,7 +132,7 @@ class Gateway:
         self._table: RouteTable | None = None
         self._chosen_before: dict[int, int] = {}
         self.problem = ""
-        """Which file Envoy refuses, so that it goes by an older one; empty where it refuses none."""
+        """Which file is damaged or refused, so that Envoy goes by an older one; empty where none is."""
 
     @property
     def folder(self) -> Path:
@@ -194,12 +194,12 @@ class Gateway:
         self._resources = Resources(clusters=both, client=new.client, inner=new.inner)
         for name, content in steps:
             if self._files.replace(name, content) and not self._adopted(name, before[name]):
-                self._refuse(name)
+                self._tell(f"Envoy refuses {self.folder / name} and goes by the last good one; its log says why.")
+                self._files.forget(name)
                 return False
         if self._table is None or weights(table) != weights(self._table):
             self._chosen_before = self._chosen()
-        self._resources, self._table, self.problem = new, table, ""
-        self._refused = _refusals(self._admin.statistics(_ADOPTION) or {})
+        self._resources, self._table, self._refused, self.problem = new, table, before, ""
         return True
 
     def restore(self) -> None:
@@ -211,7 +211,7 @@ class Gateway:
         self._files.restore()
 
     def look(self) -> None:
-        """Asks Envoy how it does: brings ``problem`` up to date, and gives it again what it does not go by.
+        """Asks Envoy how it does: brings ``problem`` up to date, and gives it again what it missed.
 
         Raises:
             OSError: A file can't be written.
@@ -219,12 +219,7 @@ class Gateway:
         statistics = self._admin.statistics(_ADOPTION)
         if statistics is None:
             return
-        refused = _refusals(statistics)
-        for name, count in refused.items():
-            # A lower count is that of an Envoy started since.
-            if count > (self._refused[name] if self._refused.get(name, 0) <= count else 0):
-                self._refuse(name)
-        self._refused = refused
+        self._tell(" ".join(self._damage(name, _refusals(statistics)) for name in self._files.damaged()))
         if any(statistics.get(f"{_SUBSCRIPTIONS[n]}.version_text") != v for n, v in self._files.versions.items()):
             # One that was starting may have read routes before their clusters, and does not look at them twice.
             self._files.renew()
@@ -281,10 +276,19 @@ class Gateway:
             time.sleep(_POLL_SECONDS)
         return False
 
-    def _refuse(self, name: str) -> None:
-        problem = f"Envoy refuses {self.folder / name} and goes by the last good one; its log says why."
-        if problem != self.problem:
-            log.error("the gateway refuses a file", file=str(self.folder / name))
+    def _damage(self, name: str, refusals: Mapping[str, int]) -> str:
+        # Envoy counts from its own start.
+        before = self._refused.get(name, 0) if self._refused.get(name, 0) <= refusals.get(name, 0) else 0
+        refused = refusals.get(name, 0) > before
+        return (
+            f"{self.folder / name} is not as it was published; "
+            + ("Envoy refuses it and goes by the last good one" if refused else "Envoy may go by it")
+            + ". The next change or start replaces it."
+        )
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            log.error("the gateway has a problem", problem=problem)
         self.problem = problem
 
 

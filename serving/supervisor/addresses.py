@@ -18,6 +18,8 @@ def addresses(supervisor: Supervisor) -> list[tuple[str, str]]:
     """Name and address of every service, as the routes stand."""
     found = [] if supervisor.model_only else [("front end", supervisor.front_end), ("collector", supervisor.collector)]
     table = read_routes(supervisor.routes)
+    if table is not None and table.gateway is not None:
+        found.append(("gateway", supervisor.gateway))
     variants = [] if table is None else list(table.variants.values())
     return [*found, *((f"model {v.version}", v.url) for v in variants)]
 

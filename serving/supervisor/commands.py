@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from serving.gateway.process import Share
     from serving.supervisor.doctor import Level
     from serving.supervisor.status import Row
     from serving.supervisor.supervisor import Supervisor
@@ -33,15 +34,15 @@ def up(
     supervisor = Supervisor(settings(), use_case, model_only=model_only)
     console.print(f"Starting {supervisor.name} …")
     if detach:
-        start_detached(settings(), use_case, model_only=model_only)
-        _announce(console, supervisor)
+        state = start_detached(settings(), use_case, model_only=model_only)
+        _announce(console, supervisor, state.without_gateway)
         console.print(
             "It goes on in the background. Look with [bold]ninefold status[/], stop with [bold]ninefold down[/]."
         )
         return
 
     def ready() -> None:
-        _announce(console, supervisor)
+        _announce(console, supervisor, supervisor.without_gateway)
         console.print("Ctrl-C drains and stops it.")
 
     serve(supervisor, progress=lambda line: console.print(f"  {line}"), ready=ready)
@@ -78,9 +79,12 @@ def status(
         from dataclasses import asdict
 
         document = {"running": True, "use_case": state.use_case, "live": state.live, "problem": state.problem}
-        typer.echo(json.dumps({**document, "processes": [asdict(row) for row in found]}, indent=1))
+        lists = {"processes": [asdict(row) for row in found], "shares": [asdict(share) for share in state.shares]}
+        typer.echo(json.dumps({**document, **lists}, indent=1))
     else:
         _show(found, f"{state.use_case}: version {_version(state.live)} is live")
+        if state.shares:
+            typer.echo(f"Direct clients: {'; '.join(map(_share, state.shares))}")
         if state.problem:
             typer.echo(f"Problem: {state.problem}")
     raise typer.Exit(0 if healthy else 1)
@@ -112,11 +116,17 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def _announce(console: Console, supervisor: Supervisor) -> None:
+def _announce(console: Console, supervisor: Supervisor, without_gateway: str) -> None:
     from serving.supervisor.addresses import addresses, curl_line
 
     for name, address in addresses(supervisor):
         console.print(f"  {name:<12} {address}")
+    if without_gateway:
+        console.print(
+            f"No gateway ({without_gateway}): the front end asks the model servers directly. What is missing: weights"
+            " between versions, limits and retries for clients that ask models themselves.",
+            markup=False,
+        )
     console.print("Ask it:")
     console.print(f"  {curl_line(supervisor)}", markup=False)
 
@@ -134,6 +144,11 @@ def _show(found: list[Row], title: str) -> None:
     for row in found:
         if row.last_line:
             console.print(f"{row.name}: {row.last_line}", markup=False)
+
+
+def _share(share: Share) -> str:
+    observed = "" if share.observed is None else f", {share.observed:.1%} of them observed"
+    return f"version {share.version} {share.configured:.1%} by weight ({share.requests:,} requests{observed})"
 
 
 def _version(version: int | None) -> str:

@@ -18,6 +18,7 @@ from ninefold.keys import Keys
 from ninefold.service import bound_socket
 from ninefold.settings import Settings, settings
 from ninefold.usecase import known_use_cases, load_use_case
+from serving.gateway.process import find_envoy
 from serving.supervisor.state import SupervisorState, read_state
 
 Level = Literal["ok", "warn", "fail"]
@@ -93,6 +94,7 @@ def examine(use_case: str | None = None) -> list[Check]:
         _roots,
         _extras,
         _glibc,
+        lambda: _gateway(configuration),
         lambda: _home(configuration),
         lambda: _ports(configuration, state),
         lambda: _keys(configuration),
@@ -157,6 +159,18 @@ def _glibc() -> Iterator[Check]:
         f"glibc {version}",
         "" if new_enough else "Envoy's wheel needs glibc 2.31; put an envoy on the PATH.",
     )
+
+
+def _gateway(configuration: Settings) -> Iterator[Check]:
+    if configuration.gateway.use == "never":
+        yield Check("gateway", "ok", "not wanted (NINEFOLD_GATEWAY__USE)")
+        return
+    program, found = find_envoy()
+    if program is not None:
+        yield Check("gateway", "ok", f"Envoy {found}")
+        return
+    level: Level = "fail" if configuration.gateway.use == "always" else "warn"
+    yield Check("gateway", level, f"no Envoy: {found}", "pip install 'ninefold[gateway]', or put an envoy on the PATH.")
 
 
 def _home(configuration: Settings) -> Iterator[Check]:

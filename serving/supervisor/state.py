@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError
+from serving.gateway.process import Share
 from serving.supervisor.processes import started_at
 
 
@@ -55,7 +56,10 @@ class SupervisorState:
         ready: Whether everything has been ready since it started.
         model_only: Whether it runs model servers alone.
         live: Version that answers.
-        problem: Why the store can't be read, or what keeps a version from being served; empty where nothing does.
+        problem: Why the store can't be read, what keeps a version from being served, or which file the gateway refuses;
+            empty where nothing does.
+        without_gateway: Why there is no gateway; empty where there is one.
+        shares: How direct clients of the gateway are split.
         processes: Its children.
     """
 
@@ -67,6 +71,8 @@ class SupervisorState:
     live: int | None
     problem: str
     processes: tuple[ProcessState, ...]
+    without_gateway: str = ""
+    shares: tuple[Share, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -92,6 +98,7 @@ def read_state(home: Path) -> SupervisorState | None:
     try:
         document = json.loads(state_path(home).read_bytes())
         document["processes"] = tuple(ProcessState(**process) for process in document["processes"])
+        document["shares"] = tuple(Share(**share) for share in document["shares"])
         return SupervisorState(**document)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +23,7 @@ from ninefold.settings import Settings
 from ninefold.store import Store, open_store
 from ninefold.usecase import load_use_case
 from serving.supervisor.desired import Desired, Model, Running, desired_models, plan
+from serving.supervisor.gateway import KeptGateway, wanted_gateway
 from serving.supervisor.processes import Child, ChildSpec, started_at
 from serving.supervisor.state import ProcessState, SupervisorState, end_leftovers, only_one, write_state
 
@@ -79,12 +80,16 @@ class Supervisor:
         self.name = load_use_case(use_case).name
         self.model_only = model_only
         self._environment = {**settings_environment(settings), **(environment or {})}
+        self.without_gateway = ""
+        """Why there is no gateway, so that the front end asks the model servers directly; empty where there is one."""
+        self._gateway: KeptGateway | None = None
         self._services: list[Child] = []
         self._models: dict[Model, Child] = {}
         self._unrouted: dict[Model, float] = {}
         self._ending: list[Child] = []
         self._live: Model | None = None
         self._table = RouteTable(use_case=self.name, revision=0, live=None)
+        self._also: dict[int, Variant] = {}
         self._written = False
         self._desired = Desired(live=None, models=frozenset())
         self._problem = ""
@@ -104,6 +109,11 @@ class Supervisor:
     def collector(self) -> str:
         """Address of the collector."""
         return f"http://{self.settings.host}:{self.settings.ports.collector}"
+
+    @property
+    def gateway(self) -> str:
+        """Address of the gateway, for direct clients of the models."""
+        return f"http://{self.settings.host}:{self.settings.ports.gateway}"
 
     @property
     def routes(self) -> Path:
@@ -137,6 +147,8 @@ class Supervisor:
             services = [] if self.model_only else self._service_specs()
             for spec in services:
                 bound_socket(spec.host, spec.port, name=spec.name).close()
+            if not self.model_only:
+                self._gateway, self.without_gateway = wanted_gateway(self.settings)
             store = opening.enter_context(contextlib.closing(open_store(self.settings.store_url)))
             self._desired = desired_models(store.versions(self.name))
             if self.model_only and not self._desired.models:
@@ -145,6 +157,8 @@ class Supervisor:
                 )
             # What an earlier run left points at servers that are gone.
             self._table = RouteTable(use_case=self.name, revision=self._last_revision(), live=None)
+            if self._gateway is not None:
+                self._gateway.begin(self._table)
             self._write_routes(frozenset(), None)
             self._services = [Child(spec) for spec in services]
             self._closing = opening.pop_all()
@@ -218,7 +232,8 @@ class Supervisor:
         self.stop()
 
     def _children(self) -> list[Child]:
-        return [*self._services, *self._models.values()]
+        gateway = [] if self._gateway is None else [self._gateway.child]
+        return [*self._services, *gateway, *self._models.values()]
 
     def _run(self, store: Store) -> None:
         next_poll = 0.0
@@ -230,6 +245,8 @@ class Supervisor:
                     next_poll = now + POLL_SECONDS
                     self._poll(store)
                     changed = True
+                if self._gateway is not None:
+                    self._gateway.tend(look=changed)
                 for child in self._children():
                     changed |= child.tick(now)
                 changed |= self._advance(now)
@@ -284,28 +301,49 @@ class Supervisor:
         self._write_routes(routed, live)
 
     def _write_routes(self, routed: frozenset[Model], live: Model | None) -> None:
-        variants = {
+        variants = self._variants(routed)
+        version = None if live is None else live.version
+        # The front end may have chosen one of these before it read that they left.
+        leaving = self._variants({m for m, child in self._models.items() if child.was_ready and m not in routed})
+        also = {v: variant for v, variant in leaving.items() if v not in variants}
+        written = self._written and (self._table.live, dict(self._table.variants)) == (version, variants)
+        if written and also == self._also:
+            return
+        table = self._table
+        if not written:
+            table = RouteTable(
+                use_case=self.name,
+                revision=self._table.revision + 1,
+                live=version,
+                variants=variants,
+                gateway=None if self._gateway is None else self._gateway.gateway.inner,
+            )
+        try:
+            # The gateway first: the front end asks for what it reads.
+            if self._gateway is not None and not self._gateway.gateway.publish(table, also):
+                return
+            if not written:
+                write_routes(self.routes, table)
+        except OSError as error:
+            # A full disk must not end what still serves; the next turn tries again.
+            self._problem = f"The routes can't be written: {error}."
+            log.warning("the routes can't be written", error=str(error))
+            return
+        self._also = also
+        if not written:
+            self._table, self._written = table, True
+            log.info("routes changed", revision=table.revision, live=version, versions=sorted(variants))
+
+    def _variants(self, models: Collection[Model]) -> dict[int, Variant]:
+        return {
             model.version: Variant(
                 version=model.version,
                 url=f"http://{self._models[model].spec.host}:{self._models[model].spec.port}",
                 package=model.package,
                 digest=model.digest,
             )
-            for model in sorted(routed)
+            for model in sorted(models)
         }
-        version = None if live is None else live.version
-        if self._written and (self._table.live, dict(self._table.variants)) == (version, variants):
-            return
-        table = RouteTable(use_case=self.name, revision=self._table.revision + 1, live=version, variants=variants)
-        try:
-            write_routes(self.routes, table)
-        except OSError as error:
-            # A full disk must not end what still serves; the next turn tries again.
-            self._problem = f"The routes can't be written: {error}."
-            log.warning("the routes can't be written", error=str(error))
-            return
-        self._table, self._written = table, True
-        log.info("routes changed", revision=table.revision, live=version, versions=sorted(variants))
 
     def _last_revision(self) -> int:
         try:
@@ -319,17 +357,23 @@ class Supervisor:
         return set(self._models) == self._desired.models and all(child.ready for child in self._children())
 
     def _drain(self) -> None:
-        for layer in (self._services, [*self._models.values(), *self._ending]):
-            for child in layer:
-                child.terminate()
-            deadline = time.monotonic() + DRAIN_SECONDS
-            for child in layer:
-                if not child.wait(max(0.0, deadline - time.monotonic())):
-                    log.warning("killed what did not drain", name=child.spec.name)
+        self._end(self._services)
+        if self._gateway is not None:
+            self._gateway.gateway.drain()
+            self._end([self._gateway.child])
+        self._end([*self._models.values(), *self._ending])
         self._write_state()
 
+    def _end(self, layer: Sequence[Child]) -> None:
+        for child in layer:
+            child.terminate()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for child in layer:
+            if not child.wait(max(0.0, deadline - time.monotonic())):
+                log.warning("killed what did not drain", name=child.spec.name)
+
     def _write_state(self) -> None:
-        models = [(child, model) for model, child in self._models.items()]
+        digests = {child: model.digest for model, child in self._models.items()}
         processes = tuple(
             ProcessState(
                 name=child.spec.name,
@@ -340,11 +384,12 @@ class Supervisor:
                 state=child.state,
                 restarts=child.restarts,
                 version=child.spec.version,
-                digest=model.digest if model else None,
+                digest=digests.get(child),
                 last_line="" if child.ready or not child.failures else child.last_line(),
             )
-            for child, model in [*((child, None) for child in self._services), *models]
+            for child in self._children()
         )
+        problems = [self._problem, self._gateway.gateway.problem if self._gateway is not None else ""]
         state = SupervisorState(
             use_case=self.use_case,
             pid=os.getpid(),
@@ -352,7 +397,9 @@ class Supervisor:
             ready=self._all_ready.is_set(),
             model_only=self.model_only,
             live=self._live.version if self._live else None,
-            problem=self._problem,
+            problem=" ".join(filter(None, problems)),
+            without_gateway=self.without_gateway,
+            shares=tuple(self._gateway.shares) if self._gateway is not None else (),
             processes=processes,
         )
         try:

@@ -17,10 +17,11 @@ import httpx
 import pytest
 from children import READY, free_port, runs, spec, wait_until
 
+from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError, Unavailable, UsageError
 from ninefold.package import write_package
 from ninefold.routes import read_routes
-from ninefold.settings import Ports, Settings
+from ninefold.settings import Gateway, Ports, Settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store, open_store
 from ninefold.usecase import load_use_case
@@ -44,8 +45,16 @@ class Tiny(Supervisor):
 
 @pytest.fixture
 def configuration(tmp_path: Path) -> Settings:
-    ports = Ports(front_end=free_port(), collector=free_port(), models_from=free_port())
-    return Settings(home=tmp_path / "home", ports=ports)
+    ports = Ports(
+        front_end=free_port(), collector=free_port(), models_from=free_port(), gateway=free_port(),
+        gateway_inner=free_port(),
+    )  # fmt: skip
+    return Settings(home=tmp_path / "home", ports=ports, gateway=Gateway(use="never"))
+
+
+@pytest.fixture
+def with_gateway(configuration: Settings) -> Settings:
+    return configuration.model_copy(update={"gateway": Gateway(use="always")})
 
 
 @pytest.fixture
@@ -96,6 +105,87 @@ def test_it_serves_switches_retires_and_restarts(
 
         wait_until(restarted)
     wait_until(lambda: not any(runs(pid or 0) for pid in pids.values()))
+
+
+def test_through_the_gateway_versions_are_reached_before_the_front_end_reads_of_them_and_after(
+    with_gateway: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desired, "GRACE_SECONDS", 1.0)
+    live(store, "d1")
+    with Tiny(with_gateway, "arrivals") as supervisor:
+        supervisor.wait_ready(20)
+        table = read_routes(supervisor.routes)
+        assert table is not None
+        assert table.gateway is not None
+
+        def direct() -> str | None:
+            answer = httpx.get(f"{supervisor.gateway}/v1/models/arrivals")
+            return answer.headers.get("x-ninefold-version") if answer.status_code == 200 else None
+
+        def asked(version: int) -> int:
+            assert table is not None
+            assert table.gateway is not None
+            headers = table.gateway.headers(version, "live")
+            return httpx.post(f"{table.gateway.url}/v1/models/arrivals:predict", headers=headers).status_code
+
+        # The tiny children know no POST; a version that the gateway does not know is its own 404.
+        assert (direct(), asked(0), asked(1), asked(2)) == ("1", 501, 501, 404)
+        live(store, "d2")
+        wait_until(lambda: (t := read_routes(supervisor.routes)) is not None and t.live == 2)
+        assert (direct(), asked(1), asked(2)) == ("2", 501, 501)
+        wait_until(lambda: asked(1) == 404)
+        assert asked(2) == 501
+
+        state = read_state(with_gateway.home)
+        assert state is not None
+        assert state.problem == ""
+        gateway = next(process for process in state.processes if process.name == "gateway")
+        routes = with_gateway.home / "gateway" / "envoy" / "client-routes.json"
+        replace_file(routes, b"{broken")
+        wait_until(
+            lambda: (
+                (s := read_state(with_gateway.home)) is not None and f"{routes} is not as it was published" in s.problem
+            )
+        )
+        assert direct() == "2"
+        os.kill(gateway.pid or 0, signal.SIGKILL)
+
+        def back() -> bool:
+            now = read_state(with_gateway.home)
+            return now is not None and any(
+                (p.name, p.restarts, p.state) == ("gateway", 1, "ready") for p in now.processes
+            )
+
+        wait_until(back)
+        assert direct() == "2"
+    assert not runs(gateway.pid or 0)
+
+
+def test_without_an_envoy_the_front_end_is_sent_to_the_models_and_it_is_told(
+    configuration: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.supervisor.gateway.find_envoy", lambda: (None, "none on this machine"))
+    wanting = configuration.model_copy(update={"gateway": Gateway(use="auto")})
+    live(store, "d1")
+    with Tiny(wanting, "arrivals") as supervisor:
+        supervisor.wait_ready(20)
+        table = read_routes(supervisor.routes)
+        state = read_state(wanting.home)
+    assert table is not None
+    assert state is not None
+    assert (table.gateway, table.live) == (None, 1)
+    assert (state.without_gateway, supervisor.without_gateway) == ("none on this machine", "none on this machine")
+    with pytest.raises(ConfigurationError, match="no Envoy for the gateway: none on this machine"):
+        Tiny(configuration.model_copy(update={"gateway": Gateway(use="always")}), "arrivals").start()
+
+
+@pytest.mark.parametrize("port", ["gateway", "gateway_inner"])
+def test_a_port_of_the_gateway_in_use_is_named(with_gateway: Settings, store: Store, port: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", getattr(with_gateway.ports, port)))
+        listener.listen()
+        with pytest.raises(ConfigurationError, match=f"NINEFOLD_PORTS__{port.upper()}"):
+            Tiny(with_gateway, "arrivals").start()
 
 
 def test_a_version_that_does_not_start_leaves_the_old_one_answering(configuration: Settings, store: Store) -> None:
@@ -193,7 +283,8 @@ def test_children_import_the_same_from_another_folder(
     assert paths == [str(tmp_path / "team"), "/lib/python", str(tmp_path)]
 
 
-def test_up_status_down_with_the_real_services(configuration: Settings, tmp_path: Path) -> None:
+def test_up_status_down_with_the_real_services(with_gateway: Settings, tmp_path: Path) -> None:
+    configuration = with_gateway
     use_case = load_use_case("arrivals")
     signature = Signature(
         use_case="arrivals", problem=use_case.problem, inputs=use_case.inputs, views=use_case.feature_views(),
@@ -225,13 +316,16 @@ def test_up_status_down_with_the_real_services(configuration: Settings, tmp_path
         assert (again.returncode, "served already" in again.stderr) == (2, True)
         shown = json.loads(ninefold("status", "--json", folder=Path("/")).stdout)
         rows = {row["name"]: row for row in shown["processes"]}
-        assert (shown["live"], set(rows)) == (0, {"front end", "collector", "model 0"})
+        assert (shown["live"], set(rows)) == (0, {"front end", "collector", "gateway", "model 0"})
         assert all(row["ready"] for row in rows.values())
         assert (rows["front end"]["predictions"], rows["model 0"]["predictions"]) == (1, 1)
-        assert "front end" in ninefold("status").stdout
+        inner = httpx.get(f"http://127.0.0.1:{configuration.ports.gateway}/metrics").text
+        assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="inner-v0"} 1\n' in inner
+        assert shown["shares"] == [{"version": 0, "configured": 1.0, "observed": None, "requests": 0}]
+        assert "Direct clients: version 0 100.0% by weight (0 requests)" in ninefold("status").stdout
     finally:
         stopped = ninefold("down", folder=Path("/"))
-    assert (stopped.returncode, stopped.stdout.strip()) == (0, "Stopped front end, collector, model 0.")
+    assert (stopped.returncode, stopped.stdout.strip()) == (0, "Stopped front end, collector, gateway, model 0.")
     assert ninefold("down").stdout.startswith("Nothing runs")
     with contextlib.closing(open_store(configuration.store_url)) as opened:
         assert [p.prediction_id for p in opened.predictions("arrivals")] == [answer["prediction_id"]]
