@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("pipelines.commands:replay", "Replay history as live traffic, in event time."),
     "demo": ("pipelines.commands:demo", "The whole loop on real flights, start to end."),
     "key": ("ninefold.commands:key", "Make API keys."),
-    "store": ("ninefold.commands:store", "Migrate and look at the production database."),
+    "store": ("ninefold.commands:store", "Look at, prune and erase from the production database; make a version live."),
 }
 """Command → (import path of a Typer app or function, help)."""
 

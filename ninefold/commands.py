@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ninefold.errors import NotFound
+from ninefold.errors import ConfigurationError, NotFound, StoreError, UnknownUseCase, UsageError
 from ninefold.settings import settings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime, timedelta
+
+    from ninefold.records import ModelVersion
+    from ninefold.store import Store
+    from ninefold.store.erasure import EntityKey
+    from ninefold.store.pruning import Pruning
+    from ninefold.usecase import UseCase
+
+UseCaseName = Annotated[str, typer.Argument(help="Name of the use case, or an import path.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who does it, for the record; by default the machine's user.")
+]
+
 key = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys.")
-store = typer.Typer(no_args_is_help=True, add_completion=False, help="Migrate and look at the production database.")
+store = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Migrate, look at, prune and erase from the production database."
+)
 
 
 def _keys_file() -> Path:
@@ -100,7 +118,226 @@ def replay_journal(
             )
 
 
-def _journals() -> list[Path]:
-    """The folders below home/journal, and itself, that hold segments."""
+@store.command("set-live")
+def set_live(
+    use_case: UseCaseName,
+    version: Annotated[int, typer.Argument(help="The version that is to answer; 0 is the baseline.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")] = "",
+    by: By = None,
+) -> None:
+    """Make a version the live one, a retired one too. What serves follows within seconds."""
+    from ninefold.features import with_lengths
+    from ninefold.package import verify_package
+    from ninefold.store import open_store
+    from ninefold.usecase import load_use_case
+
+    declared = load_use_case(use_case)
+    other_derive = False
+
+    def check(wanted: ModelVersion) -> None:
+        nonlocal other_derive
+        manifest = verify_package(wanted.uri, wanted.digest)
+        with_lengths(declared.windows, dict(wanted.lengths))
+        other_derive = manifest.signature.derive_digest != declared.derive_digest
+
+    with open_store(settings().store_url) as opened:
+        known = opened.versions(declared.name)
+        if version not in {one.version for one in known}:
+            there = ", ".join(f"{one.version} ({one.state})" for one in known) or "none"
+            raise NotFound(f"{declared.name} has no version {version}.", remedy=f"There are {there}.")
+        if (rollout := opened.rollout(declared.name)) is not None:
+            raise UsageError(
+                f"A rollout of {declared.name} is {rollout.state}: version {rollout.candidate} against "
+                f"{rollout.incumbent}.",
+                remedy="End it first.",
+            )
+        before = opened.live_version(declared.name)
+        opened.set_state(declared.name, version, "live", actor=by or _user(), reason=reason, checking=check)
+    was = "" if before is None or before.version == version else f"; version {before.version} was"
+    typer.echo(f"Version {version} of {declared.name} is live{was}.")
+    if other_derive:
+        typer.echo("It was trained with another derive than this code has: the front end will refuse it.", err=True)
+
+
+@store.command("prune")
+def prune_store(
+    dry_run: DryRun = False,
+    use_case: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--use-case", metavar="PATH", help="Import path of a use case that is not in usecases/; repeatable."
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="TIME", help="Instant that records' ages are counted to; by default now."),
+    ] = None,
+    vacuum: Annotated[
+        bool, typer.Option("--vacuum", help="Give the space back to the disk; it locks the store meanwhile.")
+    ] = False,
+    by: By = None,
+) -> None:
+    """Remove what is older than the settings' retention says. Services may run meanwhile."""
+    from ninefold.clock import WallClock, parse_instant
+    from ninefold.store import open_store
+    from ninefold.store.leftovers import prune_files
+    from ninefold.store.pruning import prune_records
+
+    here, actor = settings(), by or _user()
+    with open_store(here.store_url) as opened:
+        now = _present(opened) if as_of is None else parse_instant(as_of, field="--as-of")
+        windows = _longest_windows(opened, use_case or [])
+        if as_of is None:
+            _refuse_to_empty(opened, now)
+        done = list(prune_records(opened, here.retention, windows, now=now, actor=actor, dry_run=dry_run))
+        done += prune_files(opened, here, now=WallClock().now(), actor=actor, dry_run=dry_run)
+        if vacuum and not dry_run:
+            opened.tidy(compact=True)
+    _show_prunings(done, dry_run)
+
+
+@store.command("forget")
+def forget_key(
+    use_case: UseCaseName,
+    fields: Annotated[
+        list[str] | None, typer.Argument(metavar="FIELD=VALUE", help="Each field of the use case's key.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", metavar="TEXT", help="The key as predictions hold it: its values, with bars between them."
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    by: By = None,
+) -> None:
+    """Erase a key: its predictions, truths, feedback and online rows, and its rows in data/. It can't be undone."""
+    from ninefold.clock import WallClock
+    from ninefold.online import open_online_store
+    from ninefold.store import open_store
+    from ninefold.store.erased_files import erase_from_parquet, erase_online
+    from ninefold.store.erasure import erase_records, key_of
+    from ninefold.store.leftovers import going_run
+    from ninefold.store.shipper import ship_whole
+    from ninefold.usecase import load_use_case
+
+    here, declared = settings(), load_use_case(use_case)
+    entity = key_of(declared, key, fields or [])
+    with open_store(here.store_url, durable=True) as opened:
+        if (run := going_run(opened, WallClock().now(), declared.name)) is not None:
+            raise StoreError(f"The run {run} may bring the key back.", remedy="Try again when it has ended.")
+        for folder in [] if dry_run else _journals(declared.name):
+            ship_whole(folder, opened)
+        removed = erase_records(opened, declared, entity, now=_present(opened), actor=by or _user(), dry_run=dry_run)
+        lengths = [version.lengths for version in opened.versions(declared.name)]
+        online = open_online_store(here.online_url)
+        try:
+            rows = erase_online(declared, entity, online, lengths, dry_run=dry_run)
+        finally:
+            online.close()
+    files = erase_from_parquet(declared, entity, here.folder("data") / declared.name, dry_run=dry_run)
+    for kind, count in {**removed, **{f"online rows of {view}": count for view, count in rows.items()}}.items():
+        typer.echo(f"{kind}: {count:,}")
+    for path, count in files.items():
+        typer.echo(f"{path}: {'would be' if dry_run else ''} written without {count:,} rows".replace(":  ", ": "))
+    _name_what_holds_it(declared, entity)
+
+
+def _name_what_holds_it(declared: UseCase, entity: EntityKey) -> None:
+    """Says where the key still is, or may be, and what to do about it."""
+    from ninefold.store.erased_files import damaged_with, rows_in_source
+
+    home = settings().home
+    typer.echo("Beyond this command's reach:")
+    try:
+        source = rows_in_source(declared, entity)
+        held = ", ".join(f"{name} {count:,}" for name, count in source.items()) or "nothing"
+        after = " The next training run brings it back unless it goes there first." if source else ""
+        typer.echo(f"- the source that {declared.extract} reads still holds: {held}.{after}")
+    except Exception as error:
+        # The use case's own code, and the erasure stands whatever it does.
+        typer.echo(f"- the source that {declared.extract} reads can't be looked at ({error}): look there.")
+    if any(path.is_dir() for path in (home / "pipelines").glob("*")):
+        typer.echo(
+            "- artifacts and caches of runs, and rows that models were trained on. The first go with: "
+            "NINEFOLD_RETENTION__PIPELINES_DAYS=0 ninefold store prune"
+        )
+    for folder in _journals(declared.name):
+        if any(path.stat().st_size for path in folder.glob("*.journal")):
+            typer.echo(f"- {folder}: answers that are in the store already, until the front end is started anew.")
+        for path in damaged_with(entity, folder):
+            typer.echo(f"- {path}: a damaged piece that holds it; remove it.")
+    if any(set(window.key) == set(declared.key) for window in declared.windows):
+        typer.echo("- a collector that runs, which counts its events until they leave their windows: start it anew.")
+    typer.echo("- copies and backups of the home folder and the store.")
+
+
+def _present(opened: Store) -> datetime:
+    """Now, by the clock that records go by."""
+    from ninefold.clock import WallClock
+    from ninefold.store.pruning import newest_instant
+
+    if settings().clock == "event" and (newest := newest_instant(opened)) is not None:
+        return newest
+    return WallClock().now()
+
+
+def _longest_windows(opened: Store, paths: Iterable[str]) -> dict[str, timedelta | None]:
+    """Use case with records → its longest window; None where its declaration is not found."""
+    from ninefold.store.pruning import use_cases_with_records
+    from ninefold.store.retention import longest_window
+    from ninefold.usecase import load_use_case
+
+    declared = {found.name: found for found in map(load_use_case, paths)}
+    windows: dict[str, timedelta | None] = {}
+    for name in use_cases_with_records(opened):
+        try:
+            found = declared[name] if name in declared else load_use_case(name)
+        except (UnknownUseCase, ConfigurationError):
+            windows[name] = None
+            continue
+        windows[name] = longest_window(found, [version.lengths for version in opened.versions(name)])
+    return windows
+
+
+def _refuse_to_empty(opened: Store, now: datetime) -> None:
+    """A clock that jumped ahead makes everything old."""
+    from datetime import timedelta
+
+    from ninefold.clock import format_instant
+    from ninefold.store.pruning import newest_instant
+
+    policy, newest = settings().retention, newest_instant(opened)
+    days = [d for d in (policy.predictions_days, policy.truths_days, policy.events_days) if d is not None]
+    if days and newest is not None and newest < now - timedelta(days=min(days)):
+        raise UsageError(
+            f"The newest record is of {format_instant(newest)}: at {format_instant(now)} all are past their age.",
+            remedy="Check the clock; if it is right, say so with --as-of.",
+        )
+
+
+def _show_prunings(done: Iterable[Pruning], dry_run: bool) -> None:
+    from ninefold.clock import format_instant
+
+    table = Table("use case", "kind", "would go" if dry_run else "went", "stay", "older than", "what stays by rule")
+    for part in done:
+        before = "" if part.cutoff is None else format_instant(part.cutoff)
+        table.add_row(part.use_case, part.kind, f"{part.removed:,}", f"{part.kept:,}", before, part.held_by)
+    Console().print(table)
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have no name.
+        return "unknown"
+
+
+def _journals(use_case: str | None = None) -> list[Path]:
+    """The folders below home/journal, and itself, that hold segments; a use case's are called by its name."""
     root = settings().home / "journal"
-    return sorted({path.parent for path in root.rglob("*.journal")})
+    folders = {path.parent for path in root.rglob("*.journal")}
+    return sorted(path for path in folders if use_case is None or path in (root, root / use_case))

@@ -79,6 +79,10 @@ class OnlineStore(Protocol):
         """Removes a view's rows and watermark, and returns the number of rows."""
         ...
 
+    def remove(self, pairs: Iterable[tuple[str, str]]) -> int:
+        """Erases the rows of (view, key) pairs, leaving nothing of them on the disk; how many there were."""
+        ...
+
     def close(self) -> None:
         """Ends the connection; the instance can't be used any more."""
         ...
@@ -253,6 +257,24 @@ class SQLiteOnlineStore:
         with self._transaction():
             removed = self._execute("DELETE FROM rows WHERE view = ?", (view,)).rowcount
             self._execute("DELETE FROM watermarks WHERE view = ?", (view,))
+        return removed
+
+    def remove(self, pairs: Iterable[tuple[str, str]]) -> int:
+        """Erases the rows of (view, key) pairs, leaving nothing of them on the disk; how many there were.
+
+        Raises:
+            StoreError: The file is damaged, full, or locked for more than five seconds.
+        """
+        try:
+            # Else the bytes stay in the file until something else needs their place.
+            self._execute("PRAGMA secure_delete = ON")
+            before = self._connection.total_changes
+            with self._transaction():
+                self._connection.executemany("DELETE FROM rows WHERE view = ? AND key = ?", pairs)
+            removed = self._connection.total_changes - before
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
         return removed
 
     def close(self) -> None:

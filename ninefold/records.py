@@ -20,6 +20,9 @@ Fallback = Literal[
 ]  # fmt: skip
 """Why an answer came from the baseline."""
 
+FEEDBACK_STREAM = "feedback"
+"""Stream of what users said without naming the right value; each event's values hold the prediction's ``key``."""
+
 
 def entity_key(values: Iterable[Any]) -> str:
     r"""The canonical text of a key's values, in the declared order: ``2013-07-01|UA|1545|EWR``.
@@ -41,6 +44,19 @@ def entity_key(values: Iterable[Any]) -> str:
         else:
             parts.append(str(value))
     return "|".join(parts)
+
+
+def key_parts(key: str) -> list[str]:
+    """The texts of a key's values: what ``entity_key`` joined."""
+    parts, escaped = [""], False
+    for letter in key:
+        if letter == "|" and not escaped:
+            parts.append("")
+            continue
+        escaped = letter == "\\" and not escaped
+        if not escaped:
+            parts[-1] += letter
+    return parts
 
 
 def derived_id(*parts: str) -> str:

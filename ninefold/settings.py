@@ -86,6 +86,37 @@ class Gateway(_Group):
     workers: int = Field(1, gt=0, description="Envoy's threads.")
 
 
+class Retention(_Group):
+    """How long each kind is kept; ``ninefold store prune`` removes what is older, and nothing removes it by itself.
+
+    What can't be made again is kept for ever unless its days are set.
+    """
+
+    predictions_days: float | None = Field(
+        None, ge=0, le=36_500, description="Age past which predictions go; none keeps them for ever."
+    )
+    truths_days: float | None = Field(
+        None, ge=0, le=36_500,
+        description="The same of truths; one whose prediction is kept, or would be, stays in any case.",
+    )  # fmt: skip
+    events_days: float | None = Field(
+        None, ge=0, le=36_500,
+        description="The same of events; one that the longest window of now or of a kept prediction sees stays.",
+    )  # fmt: skip
+    metrics_days: float | None = Field(None, ge=0, le=36_500, description="The same of measurements.")
+    runs_days: float | None = Field(None, ge=0, le=36_500, description="The same of runs that have ended.")
+    pipelines_days: float | None = Field(
+        30.0, ge=0, le=36_500, description="The same of runs' artifacts and of the cache of steps."
+    )
+    damaged_days: float | None = Field(
+        90.0, ge=0, le=36_500, description="The same of what a journal set aside as damaged."
+    )
+    packages: int = Field(5, ge=0, description="Retired packages that are kept of a use case, the newest ones.")
+    unreleased_days: float | None = Field(
+        30.0, ge=0, le=36_500, description="Age past which packages go that no version names."
+    )
+
+
 class Settings(BaseSettings):
     """All settings of all services; each field says what it means, and docs/settings.md shows it."""
 
@@ -111,6 +142,7 @@ class Settings(BaseSettings):
     ports: Ports = Ports()
     journal: Journal = Journal()
     serving: Serving = Serving()
+    retention: Retention = Retention()
     gateway: Gateway = Gateway()
     monitoring: Monitoring = Monitoring()
 

@@ -154,7 +154,7 @@ def test_python_on_a_page_runs(page: Path, store: Store, capsys: pytest.CaptureF
         exec(compile(source, str(page), "exec"), {"__name__": "docs"})
     live = store.live_version("churn")
     assert live is not None
-    assert live.version == (1 if page.name == "operations.md" else 2)
+    assert live.version == 2
 
 
 def routes(app: Starlette) -> set[tuple[str, str]]:

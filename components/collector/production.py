@@ -25,8 +25,9 @@ def state_of_production(use_case: str) -> dict[str, Any]:
     live = store.live_version(name)
     counts = store.counts()
     store.close()
-    # Predictions, truths and events are only ever added, so their numbers tell one state from another.
-    production = derived_id(*(f"{kind}={counts[kind]}" for kind in ("predictions", "truths", "events")))
+    # What takes records away is itself counted, so the numbers tell one state from another.
+    kinds = ("predictions", "truths", "events", "prunings", "erasures")
+    production = derived_id(*(f"{kind}={counts[kind]}" for kind in kinds))
     return {
         "version": live.version if live is not None else NO_VERSION,
         "digest": live.digest if live is not None else "",

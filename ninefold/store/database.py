@@ -75,6 +75,31 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(alone)))
             yield connection
 
+    def tidy(self, *, compact: bool = False) -> None:
+        """Brings what was written from SQLite's log into its file, as far as readers let it; PostgreSQL does by itself.
+
+        Args:
+            compact: Also give the space of what was removed back to the disk. It locks the database, and writes all
+                of it anew in SQLite.
+
+        Raises:
+            StoreError: The database refuses, or is locked by another process.
+        """
+        with clear_errors(self.where):
+            if self.is_postgresql:
+                if compact:
+                    with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                        connection.execute(sa.text("VACUUM (ANALYZE)"))
+                return
+            # By the driver alone: neither statement may stand in a transaction.
+            raw = self.engine.raw_connection()
+            try:
+                if compact:
+                    raw.cursor().execute("VACUUM")
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                raw.close()
+
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()

@@ -19,6 +19,7 @@ from ninefold.records import Prediction
 from ninefold.store.frames import Damage, Frame, scan
 from ninefold.store.journal import (
     Cursor,
+    Journal,
     cursor_of,
     keep_cursor,
     read_from,
@@ -29,6 +30,9 @@ from ninefold.store.journal import (
 from ninefold.store.store import Store
 
 log = structlog.get_logger()
+
+SHIPPED_SECONDS = 10.0
+"""How long a front end's own shipping is waited for."""
 
 _PIECE = 512 * 1024
 _LONGEST_PAUSE = 30.0
@@ -231,3 +235,36 @@ class Shipper:
                 # The thread has to outlive whatever happens: it is the only way from the journal to the store.
                 self._failed(error)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def ship_whole(folder: Path, store: Store) -> None:
+    """Returns when all that a journal holds now is in the store.
+
+    A journal that nobody appends to is shipped here, and its segments go; one of a front end that runs is waited for.
+
+    Raises:
+        StoreError: The front end that runs has not shipped it in time, or the store refuses.
+    """
+    numbers = segments(folder)
+    if not numbers:
+        return
+    until = (numbers[-1], segment_path(folder, numbers[-1]).stat().st_size)
+    try:
+        journal = Journal(folder)
+    except StoreError as error:
+        deadline = time.monotonic() + SHIPPED_SECONDS
+        while (cursor := cursor_of(folder)) and (cursor.segment, cursor.offset) < until:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"The journal {folder} holds answers that are not in the store yet, and whoever appends to it does "
+                    "not ship them.",
+                    remedy="See: ninefold status",
+                ) from error
+            time.sleep(0.05)
+        return
+    try:
+        shipper = Shipper(folder, store)
+        while shipper.ship():
+            pass
+    finally:
+        journal.close()

@@ -25,6 +25,7 @@ from ninefold.records import derived_id
 from ninefold.store.database import Database
 from ninefold.store.rows import EVENTS, Kind, Record, to_micros
 from ninefold.store.tables import conflicts
+from ninefold.store.tombstones import without_erased
 
 log = structlog.get_logger()
 
@@ -43,16 +44,19 @@ class Written(int):
 
     Attributes:
         repeated: How many were there already, contradicting ones included.
+        erased: How many were turned away, as their key was erased after they were received.
         conflicts: Ids that came with another content than the one that is kept.
     """
 
     repeated: int
+    erased: int
     conflicts: tuple[str, ...]
 
-    def __new__(cls, new: int, *, repeated: int = 0, conflicts: Sequence[str] = ()) -> Written:
+    def __new__(cls, new: int, *, repeated: int = 0, erased: int = 0, conflicts: Sequence[str] = ()) -> Written:
         """Counts."""
         written = super().__new__(cls, new)
         written.repeated = repeated
+        written.erased = erased
         written.conflicts = tuple(conflicts)
         return written
 
@@ -64,7 +68,7 @@ def write(database: Database, kind: Kind[Record], records: Iterable[Record]) -> 
         StoreError: The database refuses; chunks before the one that failed are kept.
         DataError: A record can't be kept; likewise.
     """
-    new, total = 0, 0
+    new, total, erased = 0, 0, 0
     contradicting: list[str] = []
     alone = EVENTS_LOCK if kind.table is EVENTS.table else None
     for chunk in _chunks(records):
@@ -73,14 +77,18 @@ def write(database: Database, kind: Kind[Record], records: Iterable[Record]) -> 
             # Two writers that take the same ids in different orders would wait for each other for ever.
             rows.sort(key=itemgetter(kind.identity))
         with database.writing(alone=alone) as connection:
-            inserted = insert_new(connection, kind.table, rows)
-            if inserted < len(rows):
-                contradicting += _keep_aside(connection, kind, rows, to_micros(database.clock.now()))
+            allowed = without_erased(connection, kind.table, rows)
+            inserted = insert_new(connection, kind.table, allowed)
+            if inserted < len(allowed):
+                contradicting += _keep_aside(connection, kind, allowed, to_micros(database.clock.now()))
         new += inserted
         total += len(rows)
+        erased += len(rows) - len(allowed)
     if contradicting:
         log.warning("records contradict what is kept", kind=kind.name, count=len(contradicting), ids=contradicting[:5])
-    return Written(new, repeated=total - new, conflicts=contradicting)
+    if erased:
+        log.info("records of erased keys turned away", kind=kind.name, count=erased)
+    return Written(new, repeated=total - new - erased, erased=erased, conflicts=contradicting)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:

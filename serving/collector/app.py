@@ -18,14 +18,14 @@ from starlette.routing import Route
 from ninefold.clock import WallClock
 from ninefold.errors import InvalidInput, NinefoldError, NotFound
 from ninefold.keys import KeysFile
-from ninefold.records import derived_id
+from ninefold.records import FEEDBACK_STREAM, derived_id
 from ninefold.service import JSON, authenticated, read_json, service_app
 from ninefold.settings import Settings
 from ninefold.store import Store
 from ninefold.usecase import UseCase
 from serving.collector import metrics
 from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
-from serving.collector.intake import FEEDBACK_STREAM, Intake
+from serving.collector.intake import Intake
 from serving.collector.keeper import Batch, Outcome
 from serving.collector.lookup import predictions_of
 from serving.collector.openapi import document

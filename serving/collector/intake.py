@@ -13,12 +13,9 @@ from typing import Any, Literal, TypeVar
 from ninefold.clock import format_instant, parse_instant
 from ninefold.errors import ConfigurationError, InvalidInput, TooLarge
 from ninefold.fields import Field
-from ninefold.records import entity_key
+from ninefold.records import FEEDBACK_STREAM, entity_key
 from ninefold.usecase import UseCase
 from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
-
-FEEDBACK_STREAM = "feedback"
-"""Stream of what users said without naming the right value. No window counts it; labelling reads it."""
 
 MAX_AHEAD = timedelta(minutes=5)
 """How far a producer's clock may run ahead of the collector's."""
