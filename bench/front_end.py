@@ -201,7 +201,7 @@ def main() -> list[dict[str, Any]]:
         their_url = f"http://127.0.0.1:{transformer_port}/v1/models/bench:predict"
         our_bodies = [json.dumps({"instances": [instance]}).encode() for instance in instances]
         their_body = json.dumps({"instances": [[round(0.1 * i, 2) for i in range(FEATURES)]]}).encode()
-        _must_answer(our_url, our_bodies[0], key)
+        must_answer(our_url, our_bodies[0], key)
         rounds = [
             (measure(ours, our_url, our_bodies, {"X-ApiKey": key}), measure(theirs, their_url, their_body, {}))
             for _ in range(ROUNDS)
@@ -221,7 +221,7 @@ def main() -> list[dict[str, Any]]:
     ]
 
 
-def _must_answer(url: str, body: bytes, key: str) -> None:
+def must_answer(url: str, body: bytes, key: str) -> None:
     """What is measured has to be the model's answer, with every feature there."""
     request = urllib.request.Request(url, data=body, headers={"X-ApiKey": key})
     with urllib.request.urlopen(request, timeout=5) as response:

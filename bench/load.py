@@ -1,4 +1,4 @@
-"""A lean closed-loop load generator, and what servers' processes spend meanwhile.
+"""A lean load generator, closed loop and open loop, and what servers' processes spend meanwhile.
 
 Its own ``asyncio.Protocol`` with httptools: about 15 µs of CPU a request, so that what is measured is the server.
 """
@@ -136,12 +136,120 @@ async def load(
             await asyncio.wait_for(client.closed, deadline - time.perf_counter() + 30.0)
 
     await asyncio.gather(*(connection() for _ in range(connections)))
+    return _result(tally, time.perf_counter() - start)
+
+
+class _Paced(asyncio.Protocol):
+    """One connection that sends when it is told to, and goes back to the idle ones with the answer."""
+
+    def __init__(self, idle: list[_Paced], tally: _Tally) -> None:
+        self._idle = idle
+        self._tally = tally
+        self._parser = httptools.HttpResponseParser(self)
+        self._due = 0.0
+        self.waiting = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def send(self, payload: bytes, due: float) -> None:
+        self._due = due
+        self.waiting = True
+        self._transport.write(payload)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.waiting = False
+        status = self._parser.get_status_code()
+        if status == 200:
+            self._tally.latencies.append(time.perf_counter() - self._due)
+        else:
+            self._tally.fail(str(status))
+        keep_alive = self._parser.should_keep_alive()
+        self._parser = httptools.HttpResponseParser(self)
+        if keep_alive:
+            self._idle.append(self)
+        else:
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self in self._idle:
+            self._idle.remove(self)
+        if self.waiting:
+            self.waiting = False
+            self._tally.fail("connection lost" if error is None else type(error).__name__)
+
+
+async def open_loop(
+    url: str,
+    body: bytes | Sequence[bytes],
+    headers: Mapping[str, str] | None = None,
+    per_second: float = 500.0,
+    seconds: float = 3.0,
+) -> Result:
+    """Asks at fixed moments, whatever the answers do: a slow server does not spare itself requests.
+
+    A request goes out on an idle connection, or on a new one. Its latency counts from the moment when it was due.
+
+    Args:
+        url: ``http://host:port/path``.
+        body: What is posted; several are sent in turn.
+        headers: Added to every request; the content type is JSON.
+        per_second: Requests a second.
+        seconds: How long; answers are awaited for ten seconds more.
+    """
+    address = urlsplit(url)
+    bodies = [body] if isinstance(body, bytes) else list(body)
+    payloads = cycle([_request(address.path or "/", address.netloc, b, headers or {}) for b in bodies])
+    tally = _Tally()
+    idle: list[_Paced] = []
+    opened: list[_Paced] = []
+    loop = asyncio.get_running_loop()
+
+    async def ask(payload: bytes, due: float) -> None:
+        try:
+            _, connection = await loop.create_connection(
+                lambda: _Paced(idle, tally), address.hostname or "127.0.0.1", address.port or 80
+            )
+        except OSError as error:
+            tally.fail(type(error).__name__)
+            return
+        opened.append(connection)
+        connection.send(payload, due)
+
+    start = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(per_second * seconds)):
+            due = start + number / per_second
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            if idle:
+                idle.pop().send(next(payloads), due)
+            else:
+                group.create_task(ask(next(payloads), due))
     took = time.perf_counter() - start
+    deadline = time.perf_counter() + 10.0
+    while any(connection.waiting for connection in opened) and time.perf_counter() < deadline:
+        await asyncio.sleep(0.01)
+    for connection in opened:
+        if connection.waiting:
+            tally.fail("no answer")
+            connection.waiting = False
+        connection.close()
+    return _result(tally, took)
+
+
+def _result(tally: _Tally, seconds: float) -> Result:
     ordered = sorted(tally.latencies)
     return Result(
         requests=len(ordered),
         errors=sum(tally.failures.values()),
-        seconds=took,
+        seconds=seconds,
         p50_ms=_quantile(ordered, 0.50) * 1e3,
         p99_ms=_quantile(ordered, 0.99) * 1e3,
         failures=tally.failures,
