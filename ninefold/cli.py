@@ -13,12 +13,13 @@ from ninefold import __version__
 from ninefold.errors import NinefoldError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("pipelines.commands:run", "Run a pipeline here: training."),
+    "run": ("pipelines.commands:run", "Run a pipeline here: training or monitoring."),
     "compile": ("pipelines.commands:compile_pipelines", "Compile the pipelines to pipelines/compiled/."),
     "schedule": ("pipelines.commands:schedule", "Run a pipeline again and again, by a six-field cron expression."),
     "orchestrator": ("pipelines.commands:orchestrator", "Serve the runs API: POST /v1/runs."),
     "build": ("components.model_builder.commands:build", "Search for the best model of a training set and package it."),
     "evaluate": ("components.evaluator.commands:evaluate", "Score predictions against the test truths."),
+    "monitor": ("components.monitor.commands:app", "Judge production, alert, and show how it developed."),
     "features": ("components.featurizer.commands:app", "Apply, materialize and look at the feature store."),
     "up": ("serving.supervisor.commands:up", "Serve a use case: models, front end, collector."),
     "down": ("serving.supervisor.commands:down", "Stop what `up` started."),

@@ -157,12 +157,13 @@ OPENAPI: dict[str, Any] = {
                                 "required": ["pipeline", "use_case"],
                                 "additionalProperties": False,
                                 "properties": {
-                                    "pipeline": {"enum": ["training"]},
+                                    "pipeline": {"enum": ["training", "monitoring"]},
                                     "use_case": {"type": "string", "example": "arrivals"},
                                     "parameters": {
                                         "type": "object",
                                         "additionalProperties": False,
                                         "properties": {
+                                            "since": {"type": "string", "example": "2013-06-24"},
                                             "until": {"type": "string", "example": "2013-07-01"},
                                             "max_training_time": {"type": "number", "minimum": 1, "maximum": 86400},
                                             "windows": {"type": "object", "additionalProperties": {"type": "string"}},

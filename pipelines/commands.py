@@ -18,30 +18,44 @@ from pipelines.launch import execute_run, request_run
 from pipelines.progress import print_result, step_lines
 
 UseCaseArgument = Annotated[str, typer.Argument(help="Name of a folder in usecases/, or an import path.")]
-Pipeline = Annotated[str, typer.Argument(help="Which pipeline: training.")]
-Until = Annotated[str, typer.Option(help="Use only what was known before this (2013-07-01).")]
+Pipeline = Annotated[str, typer.Argument(help="Which pipeline: training or monitoring.")]
+Until = Annotated[str, typer.Option(help="Training: use only what was known before this. Monitoring: end before it.")]
+Since = Annotated[str, typer.Option(help="Monitoring: first decision moment (2013-07-01).")]
 MaxTrainingTime = Annotated[float, typer.Option(help="Seconds that the search for a model may take.")]
-Windows = Annotated[list[str] | None, typer.Option("--window", help="Length of a window: destination_gain=6h.")]
-Seed = Annotated[int, typer.Option(help="Seed of the search.")]
+SearchTime = Annotated[
+    float | None,
+    typer.Option("--max-training-time", help="Training: seconds of the search; 120 if not given."),
+]
+Windows = Annotated[
+    list[str] | None, typer.Option("--window", help="Training: a window's length: destination_gain=6h.")
+]
+Seed = Annotated[int | None, typer.Option(help="Training: seed of the search; 0 if not given.")]
 
 
-def _parameters(until: str, max_training_time: float, windows: list[str] | None, seed: int) -> dict[str, Any]:
+def _parameters(
+    since: str, until: str, max_training_time: float | None, windows: list[str] | None, seed: int | None
+) -> dict[str, Any]:
+    """What was given, for the pipeline to check: one that it does not know is named."""
     lengths = {}
     for text in windows or []:
         name, separator, length = text.partition("=")
         if not separator:
             raise InvalidInput("--window", f"{text!r} is no name=length.", remedy="Write destination_gain=6h.")
         lengths[name] = length
-    return {"until": until, "max_training_time": max_training_time, "windows": lengths, "seed": seed}
+    given = {"since": since, "until": until, "windows": lengths}
+    parameters: dict[str, Any] = {name: value for name, value in given.items() if value}
+    numbers = {"max_training_time": max_training_time, "seed": seed}
+    return parameters | {name: value for name, value in numbers.items() if value is not None}
 
 
 def run(
     pipeline: Pipeline,
     use_case: UseCaseArgument,
+    since: Since = "",
     until: Until = "",
-    max_training_time: MaxTrainingTime = 120.0,
+    max_training_time: SearchTime = None,
     window: Windows = None,
-    seed: Seed = 0,
+    seed: Seed = None,
 ) -> None:
     """Run a pipeline here and now, with Kubeflow Pipelines' local runner. Finished steps are cached."""
     console = Console()
@@ -51,7 +65,7 @@ def run(
     store = open_store(here.store_url)
     try:
         asked = request_run(
-            pipeline, use_case, _parameters(until, max_training_time, window, seed), store=store, clock=clock
+            pipeline, use_case, _parameters(since, until, max_training_time, window, seed), store=store, clock=clock
         )
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:
@@ -61,7 +75,8 @@ def run(
             return
         finished, result = ended
         print_result(console, result)
-        console.print(f"[dim]{finished.seconds:.0f} s. Next: ninefold up {use_case}[/dim]", highlight=False)
+        then = f" Next: ninefold up {use_case}" if pipeline == "training" else ""
+        console.print(f"[dim]{finished.seconds:.0f} s.{then}[/dim]", highlight=False)
     except KeyboardInterrupt:
         typer.echo("ninefold: Interrupted. Run the same command again to resume: finished steps are cached.", err=True)
         raise typer.Exit(130) from None
@@ -90,9 +105,9 @@ def schedule(
     pipeline: Pipeline,
     use_case: UseCaseArgument,
     cron: Annotated[str, typer.Option(help="Second, minute, hour, day of month, month, day of week; in UTC.")],
-    max_training_time: MaxTrainingTime = 120.0,
+    max_training_time: SearchTime = None,
     window: Windows = None,
-    seed: Seed = 0,
+    seed: Seed = None,
 ) -> None:
     """Run a pipeline again and again; each run uses what is known at its due instant. Ends with Ctrl-C."""
     from pipelines.schedule import Schedule, keep_running
@@ -106,7 +121,7 @@ def schedule(
         signal.signal(number, lambda *_: stop.set())
 
     def job(instant: datetime) -> None:
-        parameters = _parameters(format_instant(instant), max_training_time, window, seed)
+        parameters = _parameters("", format_instant(instant), max_training_time, window, seed)
         asked = request_run(pipeline, use_case, parameters, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:

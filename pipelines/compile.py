@@ -11,7 +11,10 @@ from pathlib import Path
 from ninefold.errors import DataError
 from ninefold.usecase import load_object
 
-PIPELINES = {"training": "pipelines.training:training"}
+PIPELINES = {
+    "training": "pipelines.training:training",
+    "monitoring": "pipelines.monitoring:monitoring",
+}
 """Pipeline name → import path of its function."""
 
 COMPILED = Path(__file__).parent / "compiled"

@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ninefold.errors import NotFound, StepFailed, UsageError
+from ninefold.errors import NotFound, StepFailed
 from ninefold.settings import Settings
 from ninefold.store import Run
 from ninefold.usecase import load_use_case
 from pipelines.code_digest import code_digest
 from pipelines.compile import PIPELINES
-from pipelines.parameters import TrainingParameters
+from pipelines.parameters import check_parameters
 from pipelines.run import Finished, Step, run_pipeline
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ def request_run(pipeline: str, use_case: str, parameters: Mapping[str, Any], *, 
 
     Raises:
         UsageError: There is no such pipeline.
-        UnknownUseCase, InvalidInput, ConfigurationError: As ``TrainingParameters.from_json``.
+        UnknownUseCase, InvalidInput, ConfigurationError: A parameter is wrong.
     """
-    if pipeline not in PIPELINES:
-        raise UsageError(f"There is no pipeline {pipeline!r}.", remedy=f"There are {', '.join(PIPELINES)}.")
-    checked = TrainingParameters.from_json(use_case, parameters)
+    checked = check_parameters(pipeline, use_case, parameters)
     now = clock.now()
     run = Run(
         run_id=f"{pipeline}-{load_use_case(use_case).name}-{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",

@@ -1,18 +1,45 @@
-"""Parameters of the training pipeline: checked in one place, whoever starts a run."""
+"""Parameters of the pipelines: checked in one place, whoever starts a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, Self
 
 from ninefold.clock import format_instant, parse_instant
-from ninefold.errors import InvalidInput
+from ninefold.errors import InvalidInput, UsageError
 from ninefold.features import with_lengths
 from ninefold.usecase import TimeSplit, load_use_case
 
 LONGEST_TRAINING = 24 * 3600.0
+
+
+class Parameters(Protocol):
+    """What a pipeline is told."""
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> Self:
+        """Checks and reads parameters."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        ...
+
+
+def _known(pipeline: str, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    unknown = sorted(set(document) - set(names))
+    if unknown:
+        listed = f"{', '.join(names[:-1])} or {names[-1]}"
+        raise InvalidInput(unknown[0], f"is no parameter of {pipeline}.", remedy=f"Use {listed}.")
+
+
+def _instant(document: Mapping[str, Any], name: str) -> datetime | None:
+    text = document.get(name) or None
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(name, f"{text!r} is not a time.", remedy="Write it as 2013-07-01.")
+    return parse_instant(text, field=name) if text is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +70,8 @@ class TrainingParameters:
             ConfigurationError: ``windows`` names none of the use case's.
         """
         declared = load_use_case(use_case)
-        unknown = sorted(set(document) - {"until", "max_training_time", "windows", "seed"})
-        if unknown:
-            raise InvalidInput(
-                unknown[0], "is no parameter of training.", remedy="Use until, max_training_time, windows or seed."
-            )
-        until = document.get("until") or None
-        if until is not None and not isinstance(until, str):
-            raise InvalidInput("until", f"{until!r} is not a time.", remedy="Write it as 2013-07-01.")
+        _known("training", document, ("until", "max_training_time", "windows", "seed"))
+        until = _instant(document, "until")
         if until is None and isinstance(declared.split, TimeSplit):
             raise InvalidInput(
                 "until", f"is missing: {declared.name} is split by time.", remedy="Give --until, such as 2013-07-01."
@@ -69,7 +90,7 @@ class TrainingParameters:
             raise InvalidInput("seed", f"{seed!r} is not a seed.", remedy="Give a whole number, at least 0.")
         return cls(
             use_case=use_case,
-            until=parse_instant(until, field="until") if until is not None else None,
+            until=until,
             max_training_time=float(seconds),
             windows=dict(windows),
             seed=seed,
@@ -83,3 +104,56 @@ class TrainingParameters:
             "windows": dict(self.windows),
             "seed": self.seed,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoringParameters:
+    """What a monitoring run is told.
+
+    Args:
+        use_case: Name or import path.
+        since: First decision moment; None for every window whose truths may have come since the run before.
+        until: Just past the last one; None for now.
+    """
+
+    use_case: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> MonitoringParameters:
+        """Checks and reads parameters.
+
+        Raises:
+            UnknownUseCase: There is no such use case.
+            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
+        """
+        load_use_case(use_case)
+        _known("monitoring", document, ("since", "until"))
+        since, until = _instant(document, "since"), _instant(document, "until")
+        if since is not None and until is not None and since >= until:
+            raise InvalidInput("since", f"{format_instant(since)} is not before {format_instant(until)}.")
+        return cls(use_case=use_case, since=since, until=until)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        return {
+            "since": format_instant(self.since) if self.since is not None else "",
+            "until": format_instant(self.until) if self.until is not None else "",
+        }
+
+
+PARAMETERS: Mapping[str, type[Parameters]] = {"training": TrainingParameters, "monitoring": MonitoringParameters}
+"""Pipeline name → what it is told."""
+
+
+def check_parameters(pipeline: str, use_case: str, document: Mapping[str, Any]) -> Parameters:
+    """Checks and reads the parameters of a pipeline.
+
+    Raises:
+        UsageError: There is no such pipeline.
+        UnknownUseCase, InvalidInput, ConfigurationError: As the pipeline's ``from_json``.
+    """
+    if pipeline not in PARAMETERS:
+        raise UsageError(f"There is no pipeline {pipeline!r}.", remedy=f"There are {', '.join(PARAMETERS)}.")
+    return PARAMETERS[pipeline].from_json(use_case, document)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.run import Step
@@ -24,6 +25,7 @@ DOING: Mapping[str, str] = {
     "evaluate": "comparing baseline, incumbent and candidate",
     "decide": "deciding by the gates",
     "release": "recording, and releasing when it passed",
+    "monitor": "judging production, and alerting",
 }
 """Step → what it does, in words."""
 
@@ -109,8 +111,27 @@ def result_table(result: Mapping[str, Any]) -> Table:
 
 
 def print_result(console: Console, result: Mapping[str, Any]) -> None:
-    """The table, the decision with its reasons, and where to look further."""
+    """What a run came to, and where to look further."""
     console.print()
+    if "state" in result:
+        _print_monitoring(console, result)
+    else:
+        _print_training(console, result)
+    console.print(f"Report: {result['report']}", highlight=False, soft_wrap=True)
+
+
+def _print_monitoring(console: Console, result: Mapping[str, Any]) -> None:
+    table = Table(*result["header"], title=f"{result['use_case']} in production", title_justify="left")
+    for row in result["rows"]:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+    colour = {"alerts": "red", "blind": "yellow", "well": "green"}[result["state"]]
+    console.print(f"[{colour}]{escape(result['summary'])}[/{colour}]", highlight=False)
+    for alert in result["standing"]:
+        console.print(f"  {alert['window']}: {escape(alert['message'])}", highlight=False, soft_wrap=True)
+
+
+def _print_training(console: Console, result: Mapping[str, Any]) -> None:
     console.print(result_table(result))
     colour = {"release": "green", "hold": "yellow", "reject": "red"}[result["action"]]
     console.print(f"Decision: [{colour}]{result['action']}[/{colour}]", highlight=False)
@@ -119,4 +140,3 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
         console.print(f"  {marks[reason['outcome']]} {reason['words']}", highlight=False)
     if result["version"] is not None:
         console.print(f"Version {result['version']} of {result['use_case']} is live.", highlight=False)
-    console.print(f"Report: {result['report']}", highlight=False, soft_wrap=True)

@@ -46,7 +46,7 @@ def test_no_parameter_reads_as_a_boolean() -> None:
 
 
 def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
-    (file,) = compile_to(tmp_path)
+    file = compile_to(tmp_path)[0]
     file.write_text(file.read_text().replace("pipelineInfo:", "pipelineInof:", 1))
     with pytest.raises(DataError, match="pipelineInof"):
         check_strictly(file)

@@ -1,0 +1,34 @@
+"""The monitoring pipeline: one definition for the laptop and the cluster, started daily."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+from components.monitor.component import monitor
+
+
+@dsl.pipeline(
+    name="monitoring",
+    description="How production does: quality as truths come, drift, nulls, traffic; measurements and alerts.",
+)
+def monitoring(
+    use_case: str,
+    since: str = "",
+    until: str = "",
+    run_id: str = "",
+    code_digest: str = "",
+    image: str = IMAGE,
+) -> None:
+    """Monitors a use case.
+
+    Args:
+        use_case: Name or import path.
+        since: First decision moment; empty for every window whose truths may have come since the run before.
+        until: Just past the last one; empty for now.
+        run_id: Names the run's report and result.
+        code_digest: Digest of the code that the step runs.
+        image: Image that the step runs in.
+    """
+    task = monitor(use_case=use_case, since=since, until=until, run_id=run_id, code_digest=code_digest)
+    task.set_container_image(image)
+    # What production holds changes without any argument changing.
+    task.set_caching_options(False)
