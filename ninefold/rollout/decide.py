@@ -170,7 +170,7 @@ class _Look:
         found, policy = self._found, self._policy
         words = f"{found.words()}: {verdict} {policy.minimum_effect:.1%} (error {policy.alpha:g})."
         if found.blocks < policy.minimum_blocks:
-            words = f"{found.words()}; it is judged from the {policy.minimum_blocks}th block on."
+            words = f"{found.words()}; it is judged from block {policy.minimum_blocks} on."
         low = found.better[1] if finding == "failed" else found.better[0]
         return Reason("better", finding, words, low if math.isfinite(low) else None, 0.0)
 

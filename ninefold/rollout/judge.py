@@ -10,7 +10,6 @@ from ninefold.rollout.evidence import BlockLosses, covers_alike
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.rollout.reason import Reason
 from ninefold.rollout.sequential import (
-    MINIMUM_HARM_BLOCKS,
     Blocks,
     evidence_above_zero,
     interval,
@@ -96,7 +95,7 @@ def judge(blocks: Sequence[BlockLosses], policy: RolloutPolicy) -> Judgement:
         lower, upper = interval(better, alpha=alpha, tightest_at=tightest_at, minimum=minimum)
         low, high = max(low, lower), min(high, upper)
         no_worse = max(no_worse, lower_bound(within, alpha=alpha, tightest_at=tightest_at, minimum=minimum))
-        harm = max(harm, evidence_above_zero(beyond))
+        harm = max(harm, evidence_above_zero(beyond, minimum=policy.harm_blocks))
     lapsed = sum(block.standing == "lapsed" for block in blocks)
     return Judgement(
         blocks=len(counted),
@@ -116,8 +115,8 @@ def harm_reason(found: Judgement, policy: RolloutPolicy) -> Reason:
     """Whether the candidate is worse by more than the margin."""
     bound = -math.log(policy.alpha)
     margin = f"the margin of {policy.margin:.1%}"
-    if found.blocks < MINIMUM_HARM_BLOCKS:
-        words = f"{found.words()}; harm is tested from the {MINIMUM_HARM_BLOCKS}th block on."
+    if found.blocks < policy.harm_blocks:
+        words = f"{found.words()}; harm is tested from block {policy.harm_blocks} on."
         return Reason("harm", "unknown", words, None, bound)
     if found.harmful:
         words = f"{found.words()}: it is worse by more than {margin} (error {policy.alpha:g})."

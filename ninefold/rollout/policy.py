@@ -64,6 +64,8 @@ class RolloutPolicy:
         ab_share: Share of the audience that the candidate serves in an A/B test.
         blocks_per_step: Blocks that a canary step has to last; they begin after it.
         minimum_blocks: Superiority is not decided on fewer.
+        harm_blocks: Harm is not decided on fewer. The least is right where a block holds many answers; where it is one
+            customer, some hundred even out what single answers do.
         minimum_effect: How much better the candidate has to be, as a share of the incumbent's loss.
         margin: Harm: how much worse it may be, as a share of the incumbent's loss.
         alpha: Chance to decide about equal models either way; the same for harm.
@@ -94,6 +96,7 @@ class RolloutPolicy:
     ab_share: float = 0.5
     blocks_per_step: int = 2
     minimum_blocks: int = 14
+    harm_blocks: int = MINIMUM_HARM_BLOCKS
     minimum_effect: float = 0.0
     margin: float = 0.02
     alpha: float = 0.05
@@ -133,10 +136,11 @@ class RolloutPolicy:
         if self.least_coverage > self.coverage:
             raise ConfigurationError("Rollout: least_coverage is above coverage.")
         least = min(self.blocks_per_step, self.tightest_at, self.diagnosis_blocks)
-        if least < 1 or not MINIMUM_HARM_BLOCKS <= self.minimum_blocks <= self.maximum_blocks:
+        if least < 1 or not MINIMUM_HARM_BLOCKS <= self.harm_blocks <= self.minimum_blocks <= self.maximum_blocks:
             raise ConfigurationError(
-                f"Rollout: {self.minimum_blocks} to {self.maximum_blocks} blocks, {self.blocks_per_step} a step.",
-                remedy=f"At least {MINIMUM_HARM_BLOCKS} to decide, no fewer at most, and at least 1 a step.",
+                f"Rollout: harm from {self.harm_blocks} blocks on, a decision from {self.minimum_blocks} to "
+                f"{self.maximum_blocks}, {self.blocks_per_step} a step.",
+                remedy=f"At least {MINIMUM_HARM_BLOCKS} for harm, then no fewer each time, and at least 1 a step.",
             )
         if min(self.deadline, self.closes_after, self.late_after) < timedelta(0):
             raise ConfigurationError("Rollout: deadline, closes_after and late_after can't be negative.")

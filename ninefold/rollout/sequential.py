@@ -96,14 +96,14 @@ def _reach(blocks: Blocks, variance: float, doubt: float) -> float:
     return blocks.deviation * math.sqrt(2.0 * (variance + 1.0) / (blocks.count * variance) * doubt)
 
 
-def evidence_above_zero(blocks: Blocks) -> float:
+def evidence_above_zero(blocks: Blocks, *, minimum: int = MINIMUM_HARM_BLOCKS) -> float:
     """How much more likely the blocks are if their mean lies above 0 than if it is 0: a likelihood ratio, as its log.
 
     It may be looked at after every block: where the mean of normal blocks is 0 or less, the chance that it ever exceeds
-    log(1/α) is at most α. −∞ where fewer than ``MINIMUM_HARM_BLOCKS`` were seen, or their mean is not above 0.
+    log(1/α) is at most α. −∞ where fewer than ``minimum`` were seen, or their mean is not above 0.
     """
     count = blocks.count
-    if count < MINIMUM_HARM_BLOCKS or blocks.mean <= 0.0:
+    if count < minimum or blocks.mean <= 0.0:
         return -math.inf
     spread = 1.0 + count * _PRIOR_VARIANCE
     # t² over its degrees of freedom; without any spread the ratio is at its greatest.

@@ -10,6 +10,7 @@ import numpy as np
 
 from ninefold.features import BatchView, Stream
 from ninefold.fields import Columns, Field, Metric
+from ninefold.rollout.policy import RolloutPolicy
 from ninefold.usecase import Gates, TimeSplit, UseCase
 from ninefold.windows.declaration import Window
 from usecases.arrivals.inputs import INPUTS, baseline, derive
@@ -148,6 +149,8 @@ USE_CASE = UseCase(
     ),
     slices=("origin", "carrier"),
     gates=Gates(),
+    # 3 seconds of 11 minutes: less is not worth a new model. Planes in the air land within a day.
+    rollout=RolloutPolicy(minimum_effect=0.005, deadline=timedelta(days=1)),
     application_metrics=connections,
     explain={
         "departure": "the delay at departure",

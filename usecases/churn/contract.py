@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Kind, Metric
+from ninefold.rollout.policy import RolloutPolicy
 from ninefold.usecase import HashSplit, UseCase
 
 Array = np.ndarray[Any, Any]
@@ -106,6 +108,18 @@ USE_CASE = UseCase(
             required=True,
             description="What the company's own database holds about a customer.",
         ),
+    ),
+    # A block is one customer here: it takes hundreds of them to see what a few days of flights show.
+    rollout=RolloutPolicy(
+        loss="brier",
+        minimum_effect=0.005,
+        harm_blocks=200,
+        minimum_blocks=500,
+        tightest_at=1_500,
+        maximum_blocks=5_000,
+        blocks_per_step=200,
+        diagnosis_blocks=200,
+        closes_after=timedelta(0),
     ),
     application_metrics=campaign,
     explain={

@@ -21,8 +21,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "minimum_effect": {"minimum_effect": float("nan")},
     "alpha": {"alpha": 0.5},
     "above coverage": {"coverage": 0.5, "least_coverage": 0.6},
-    "At least 5": {"minimum_blocks": 4},
-    "30 to 20 blocks": {"minimum_blocks": 30, "maximum_blocks": 20},
+    "At least 5": {"harm_blocks": 4},
+    "harm from 20 blocks": {"harm_blocks": 20},
+    "from 30 to 20, 2 a step": {"minimum_blocks": 30, "maximum_blocks": 20},
     "negative": {"deadline": timedelta(days=-1)},
 }
 

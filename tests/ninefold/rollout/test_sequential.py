@@ -69,6 +69,11 @@ def test_evidence_is_a_mixture_of_likelihood_ratios_of_t(size: float) -> None:
     assert mixture - 1.0 <= found <= mixture * 1.001
 
 
+@given(st.floats(0.1, 100), st.floats(0, 1))
+def test_four_blocks_are_no_evidence_however_clear(mean: float, squares: float) -> None:
+    assert evidence_above_zero(Blocks(MINIMUM_HARM_BLOCKS - 1, mean, squares)) == -math.inf
+
+
 def test_blocks_without_spread_are_evidence_as_far_as_their_number_goes() -> None:
     same = [evidence_above_zero(Blocks(count, 1.0, 0.0)) for count in (5, 10, 50)]
     assert all(math.isfinite(found) for found in same)
