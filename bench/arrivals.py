@@ -28,7 +28,10 @@ def main() -> list[dict[str, Any]]:
     """Trains, serves, replays July, and compares."""
     use_case = load_use_case("arrivals")
     with tempfile.TemporaryDirectory() as folder:
-        ports = Ports(front_end=free_port(), collector=free_port(), models_from=free_port())
+        ports = Ports(
+            front_end=free_port(), collector=free_port(), models_from=free_port(), gateway=free_port(),
+            gateway_inner=free_port(),
+        )  # fmt: skip
         here = Settings(home=Path(folder), clock="event", ports=ports)
         os.environ["NINEFOLD_HOME"] = folder
         store = open_store(here.store_url)

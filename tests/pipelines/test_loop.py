@@ -38,7 +38,7 @@ class Home:
 
     def __init__(self, path: Path, clock: str) -> None:
         self.again = ""
-        front_end, collector, models = _free_ports(3)
+        front_end, collector, models, gateway, inner = _free_ports(5)
         self.path = path
         self.environment = {
             **os.environ,
@@ -47,8 +47,12 @@ class Home:
             "NINEFOLD_PORTS__FRONT_END": str(front_end),
             "NINEFOLD_PORTS__COLLECTOR": str(collector),
             "NINEFOLD_PORTS__MODELS_FROM": str(models),
+            "NINEFOLD_PORTS__GATEWAY": str(gateway),
+            "NINEFOLD_PORTS__GATEWAY_INNER": str(inner),
         }
-        ports = Ports(front_end=front_end, collector=collector, models_from=models)
+        ports = Ports(
+            front_end=front_end, collector=collector, models_from=models, gateway=gateway, gateway_inner=inner
+        )
         self.settings = Settings.model_validate({"home": path, "clock": clock, "ports": ports})
         self.front_end, self.collector = f"http://127.0.0.1:{front_end}", f"http://127.0.0.1:{collector}"
 
