@@ -17,17 +17,9 @@ from ninefold.atomic import replace_file
 from ninefold.routes import InnerGateway, RouteTable, Variant
 from ninefold.settings import Settings
 from serving.gateway.admin import Admin, Statistics
-from serving.gateway.configuration import (
-    CLIENT_ROUTES,
-    CLUSTERS,
-    INNER_ROUTES,
-    Listening,
-    Resources,
-    bootstrap,
-    resources,
-    weights,
-)
+from serving.gateway.configuration import Resources, resources, weights
 from serving.gateway.files import BOOTSTRAP, Files, Resource
+from serving.gateway.listeners import CLIENT_ROUTES, CLUSTERS, INNER_ROUTES, Listening, bootstrap
 
 log = structlog.get_logger()
 

@@ -123,6 +123,17 @@ async def test_a_wrong_answer_is_an_error_of_the_model(answer, words):
         assert caught.value.reason == "model_error"
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [(502, "model_unreachable"), (503, "model_unreachable"), (504, "model_slow")]
+)
+async def test_what_a_gateway_says_of_a_server_is_not_the_model_s_own_error(status, reason):
+    answer = b"HTTP/1.1 %d Away\r\nContent-Length: 4\r\n\r\naway" % status
+    async with asked(lambda connection, order: answer) as (client, _):
+        with pytest.raises(ModelFailure, match=f"status {status}: away") as caught:
+            await client.predict([[1]])
+        assert caught.value.reason == reason
+
+
 @pytest.mark.parametrize("value", [b"null", b'"1"', b"true", b"[1]", b"{}"])
 async def test_a_value_that_is_no_number_is_none(value):
     body = b'{"predictions":[%b,2]}' % value

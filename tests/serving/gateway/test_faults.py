@@ -12,7 +12,7 @@ import pytest
 from gateway_house import PREDICT, Running, eventually, running, table, tiny_model
 
 from ninefold.errors import DataError
-from serving.gateway.configuration import CLIENT_ROUTES, CLUSTERS, INNER_ROUTES
+from serving.gateway.listeners import CLIENT_ROUTES, CLUSTERS, INNER_ROUTES
 from serving.gateway.process import find_envoy
 
 
