@@ -1,7 +1,7 @@
 """The production database and the front end's journal."""
 
 from ninefold.store.leases import Lease
-from ninefold.store.rollouts import RolloutState, RolloutStep, StoredRollout
+from ninefold.store.rollout_rows import RolloutState, RolloutStep, StoredRollout
 from ninefold.store.rows import Alert, Conflict, Joined, Measurement, Run
 from ninefold.store.store import Store, open_store
 from ninefold.store.versions import VersionChange

@@ -21,7 +21,7 @@ from ninefold.errors import DataError
 from ninefold.settings import Settings
 from ninefold.store.journal import DAMAGED
 from ninefold.store.pruning import Pruning, record_pruning
-from ninefold.store.rollouts import ENDED
+from ninefold.store.rollout_rows import ENDED
 from ninefold.store.rows import to_micros
 from ninefold.store.store import Store
 from ninefold.store.tables import models, rollouts, runs

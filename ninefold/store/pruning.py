@@ -24,7 +24,7 @@ from ninefold.store.retention import (
     predictions_cutoff,
     truths_cutoff,
 )  # fmt: skip
-from ninefold.store.rollouts import ENDED
+from ninefold.store.rollout_rows import ENDED
 from ninefold.store.rows import from_micros, to_micros
 from ninefold.store.store import Store
 from ninefold.store.tables import (

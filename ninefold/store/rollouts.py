@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -18,80 +16,18 @@ from sqlalchemy.engine import Connection
 from ninefold.errors import NotFound, Outdated, StoreError, UsageError
 from ninefold.store.database import Database
 from ninefold.store.leases import Lease, require_lease
-from ninefold.store.rows import from_micros, to_micros
+from ninefold.store.rollout_rows import (
+    ENDED,
+    GOING_ON,
+    RolloutState,
+    RolloutStep,
+    StoredRollout,
+    rollout_from,
+    step_from,
+)  # fmt: skip
+from ninefold.store.rows import to_micros
 from ninefold.store.tables import rollout_steps, rollouts
 from ninefold.store.versions import VERSIONS_LOCK, change_state
-
-RolloutState = Literal["pending", "shadow", "canary", "ab", "promoted", "rolled_back", "superseded", "paused"]
-GOING_ON: tuple[RolloutState, ...] = ("shadow", "canary", "ab", "paused")
-"""States in which a rollout goes on; of a use case, one is in them."""
-
-ENDED: tuple[RolloutState, ...] = ("promoted", "rolled_back", "superseded")
-"""States in which a rollout is over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRollout:
-    """A rollout as it stands.
-
-    Args:
-        rollout_id: Minted by who opens it.
-        use_case: Name of the use case.
-        incumbent: The version that answers.
-        candidate: The version that may replace it.
-        state: Where it stands.
-        step: Place in the policy's list of shares, from 0.
-        salt: What cohorts are drawn with, so that rollouts draw independently.
-        revision: Counts the changes of state and step, from 1.
-        policy: The policy that it was opened with, as JSON.
-        opened_at: When it was opened.
-        updated_at: When it last changed.
-        ended_at: When it ended; None until then.
-        reason: Why it stands there.
-    """
-
-    rollout_id: str
-    use_case: str
-    incumbent: int
-    candidate: int
-    state: RolloutState
-    step: int
-    salt: str
-    revision: int
-    policy: Mapping[str, Any] = field(default_factory=dict)
-    opened_at: datetime
-    updated_at: datetime
-    ended_at: datetime | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutStep:
-    """One entry of a rollout's history: a change, or a look that changed nothing.
-
-    Args:
-        rollout_id: The rollout.
-        number: Counts the entries, from 1.
-        at: When.
-        actor: Who: the controller, or a person.
-        action: What was decided (``advance``, ``hold``, ``roll_back``).
-        reasons: Why, in words.
-        numbers: What it rests on.
-        from_state: The state before; None for the opening.
-        to_state: The state after.
-        revision: The rollout's revision after it.
-    """
-
-    rollout_id: str
-    number: int
-    at: datetime
-    actor: str
-    action: str
-    reasons: tuple[str, ...]
-    numbers: Mapping[str, Any]
-    from_state: RolloutState | None
-    to_state: RolloutState
-    revision: int
 
 
 class Rollouts(Database):
@@ -130,7 +66,7 @@ class Rollouts(Database):
             if rollout_id is not None:
                 known = sa.or_(rollouts.c.rollout_id == rollout_id, known)
             if (found := connection.execute(sa.select(rollouts).where(known)).first()) is not None:
-                return _rollout(found)
+                return rollout_from(found)
             now = to_micros(self.clock.now())
             waiting = sa.select(rollouts).where(rollouts.c.use_case == use_case, rollouts.c.state == "pending")
             for row in connection.execute(waiting).all():
@@ -155,7 +91,7 @@ class Rollouts(Database):
             connection.execute(rollouts.insert().values(opened))
             reasons = (reason,) if reason else ()
             _append(connection, identity, now, actor, "open", reasons, {}, None, "pending", 1)
-            return _rollout(_found(connection, identity))
+            return rollout_from(_found(connection, identity))
 
     def record_step(
         self,
@@ -214,7 +150,7 @@ class Rollouts(Database):
             if live is not None:
                 reason = "; ".join(reasons) or f"rollout {rollout_id}: {action}"
                 change_state(connection, row.use_case, live, "live", now=now, actor=actor, reason=reason)
-            return _rollout(_found(connection, rollout_id))
+            return rollout_from(_found(connection, rollout_id))
 
     def rollout(self, use_case: str) -> StoredRollout | None:
         """The rollout that goes on; else the one that waits; else None."""
@@ -227,13 +163,13 @@ class Rollouts(Database):
         )
         with self.reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None else _rollout(row)
+        return None if row is None else rollout_from(row)
 
     def find_rollout(self, rollout_id: str) -> StoredRollout | None:
         """One rollout; None when there is none of that id."""
         with self.reading() as connection:
             row = connection.execute(sa.select(rollouts).where(rollouts.c.rollout_id == rollout_id)).one_or_none()
-        return None if row is None else _rollout(row)
+        return None if row is None else rollout_from(row)
 
     def rollouts(
         self, use_case: str | None = None, *, states: Collection[RolloutState] | None = None, limit: int = 100
@@ -247,14 +183,14 @@ class Rollouts(Database):
         order = (rollouts.c.opened_at_us.desc(), rollouts.c.rollout_id)
         with self.reading() as connection:
             found = connection.execute(sa.select(rollouts).where(*where).order_by(*order).limit(limit))
-            return [_rollout(row) for row in found]
+            return [rollout_from(row) for row in found]
 
     def steps(self, rollout_id: str) -> list[RolloutStep]:
         """A rollout's whole history, oldest first."""
         mine = rollout_steps.c.rollout_id == rollout_id
         with self.reading() as connection:
             found = connection.execute(sa.select(rollout_steps).where(mine).order_by(rollout_steps.c.number))
-            return [_step(row) for row in found]
+            return [step_from(row) for row in found]
 
 
 def _found(connection: Connection, rollout_id: str) -> Any:
@@ -332,36 +268,3 @@ def _append(
         "revision": revision,
     }
     connection.execute(rollout_steps.insert().values(entry))
-
-
-def _rollout(row: Any) -> StoredRollout:
-    return StoredRollout(
-        rollout_id=row.rollout_id,
-        use_case=row.use_case,
-        incumbent=row.incumbent,
-        candidate=row.candidate,
-        state=row.state,
-        step=row.step,
-        salt=row.salt,
-        revision=row.revision,
-        policy=row.policy,
-        opened_at=from_micros(row.opened_at_us),
-        updated_at=from_micros(row.updated_at_us),
-        ended_at=None if row.ended_at_us is None else from_micros(row.ended_at_us),
-        reason=row.reason,
-    )
-
-
-def _step(row: Any) -> RolloutStep:
-    return RolloutStep(
-        rollout_id=row.rollout_id,
-        number=row.number,
-        at=from_micros(row.at_us),
-        actor=row.actor,
-        action=row.action,
-        reasons=tuple(row.reasons),
-        numbers=row.numbers,
-        from_state=row.from_state,
-        to_state=row.to_state,
-        revision=row.revision,
-    )

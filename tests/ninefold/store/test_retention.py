@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ninefold.errors import StoreError
 from ninefold.records import Event, Prediction, Truth
 from ninefold.settings import Retention, Settings
-from ninefold.store import Measurement, Run, Store
+from ninefold.store import Measurement, Run, Store, open_store
 from ninefold.store.journal import Journal, set_aside
 from ninefold.store.leftovers import prune_files
 from ninefold.store.pruning import Pruning, newest_instant, prune_records
@@ -265,6 +267,52 @@ def test_space_is_given_back_when_asked(store: Store) -> None:
     if path:
         assert path.stat().st_size < before / 4
     assert store.counts()["predictions"] == 0
+
+
+_DAYS = st.floats(0, 40, allow_nan=False)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(
+    decided=st.lists(_DAYS, max_size=6), happened=st.lists(_DAYS, max_size=25), known=st.lists(_DAYS, max_size=6),
+    days=st.tuples(*[st.one_of(st.none(), _DAYS)] * 3), longest=st.floats(0.01, 10), batch=st.integers(1, 4),
+)  # fmt: skip
+def test_what_is_kept_sees_what_it_saw(
+    tmp_path_factory: pytest.TempPathFactory,
+    decided: list[float],
+    happened: list[float],
+    known: list[float],
+    days: tuple[float | None, ...],
+    longest: float,
+    batch: int,
+) -> None:
+    """Of every prediction that is kept, the windows and the truths are those of before; of now, the windows."""
+    length = timedelta(days=longest)
+    with open_store(f"sqlite:///{tmp_path_factory.mktemp('law') / 'store.db'}") as store:
+        store.write_predictions(_prediction(f"p{n}", age, key=f"k{n % 3}") for n, age in enumerate(decided))
+        store.write_truths(_truth(f"k{n % 3}", age, n) for n, age in enumerate(known))
+        store.write_events(_event(f"e{n}", age) for n, age in enumerate(happened))
+
+        def seen(at: datetime) -> set[str]:
+            events = store.events_known("arrivals", "landings", until=at + timedelta(microseconds=1))
+            return {event.event_id for event in events if event.known_at > at - length}
+
+        def state() -> dict[str, Any]:
+            found: dict[str, Any] = {
+                p.prediction_id: (seen(p.decided_at), store.truth_history("arrivals", p.key))
+                for p in store.predictions("arrivals")
+            }
+            return {**found, "now": seen(NOW)}
+
+        before = state()
+        policy = Retention(predictions_days=days[0], truths_days=days[1], events_days=days[2])
+        _prune(store, policy, windows={"arrivals": length}, batch=batch, pause=lambda _: None)
+        after = state()
+        assert after == {name: before[name] for name in after}
+        # Nothing past its age stays without a rule that says so, and nothing younger goes.
+        for age, prediction in zip(decided, (f"p{n}" for n in range(len(decided))), strict=True):
+            old = days[0] is not None and _ago(age) < NOW - timedelta(days=days[0])
+            assert (prediction in after) != old
 
 
 class TestFiles:
