@@ -232,6 +232,22 @@ def test_a_step_lasts_its_blocks(blocks: int, action: str) -> None:
         assert decision.share == 0.05
 
 
+@pytest.mark.parametrize(
+    ("blocks", "changes", "unknown"),
+    [
+        (days(22, gain=0.05), {"nulls": None}, "null_share"),
+        (days(22, gain=0.05), {"candidate": Traffic(requests=5_000)}, "latency"),
+        (days(22, gain=0.05), {"candidate": Traffic(requests=30, p99_ms=1.0)}, "errors"),
+        (days(22, gain=0.05, known=(800, 700)), {}, "coverage"),
+    ],
+)
+def test_a_step_does_not_end_before_its_service_is_known(
+    blocks: list[BlockLosses], changes: dict[str, Any], unknown: str
+) -> None:
+    decision = decide(canary(1, 20), evidence(blocks, **changes), POLICY)
+    assert (decision.action, reason(decision, unknown).finding) == ("hold", "unknown")
+
+
 def test_a_block_that_began_before_the_step_is_not_its() -> None:
     after_nine = dataclasses.replace(canary(0, 20), entered_at=START + timedelta(days=20, hours=10))
     assert decide(after_nine, evidence(days(22)), POLICY).action == "hold"

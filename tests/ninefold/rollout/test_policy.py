@@ -1,7 +1,10 @@
 """What a policy refuses, and what it derives."""
 
+import dataclasses
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +74,9 @@ def test_it_is_read_back_as_it_was_written_and_an_older_one_gets_defaults() -> N
     document = json.loads(json.dumps(policy.to_json()))
     assert RolloutPolicy.from_json(document) == policy
     assert RolloutPolicy.from_json({"margin": 0.05}) == RolloutPolicy(margin=0.05)
+
+
+def test_every_term_of_a_policy_is_explained() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "rollouts.md").read_text()
+    terms = {f.name for cls in (RolloutPolicy, Guardrails, Audience) for f in dataclasses.fields(cls)}
+    assert {term for term in terms if not re.search(rf"`{term}[`=]", text)} == set()
