@@ -43,7 +43,8 @@ class ErrorDistribution:
         """The distribution of these rows' errors."""
         error = prediction - truth
         first, last = (float(q) for q in np.quantile(error, [0.005, 0.995]))
-        if first == last:
+        # Errors that differ by rounding alone leave no room for bins.
+        if last - first <= 1e-9 * max(1.0, abs(first)):
             first, last = first - 0.5, last + 0.5
         counts, edges = np.histogram(error, bins=HISTOGRAM_BINS, range=(first, last))
         return cls(

@@ -208,3 +208,8 @@ def test_the_core_imports_nothing_heavy() -> None:
         "print([m for m in ('polars', 'pandas', 'pyarrow', 'matplotlib', 'scipy', 'sklearn') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_errors_that_differ_by_rounding_alone_have_a_distribution() -> None:
+    truth = np.linspace(0.0, 100.0, 50)
+    assert sum(ErrorDistribution.of(truth, truth + 0.1).counts) == 50
