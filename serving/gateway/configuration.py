@@ -118,8 +118,6 @@ def _direct_cluster(variant: Variant) -> dict[str, Any]:
     return _version_cluster(
         f"direct-v{variant.version}",
         variant,
-        # A version of one server that is put aside must count as gone, or its reserves are never asked first.
-        common_lb_config={"healthy_panic_threshold": {"value": 0}},
         outlier_detection={
             "consecutive_5xx": 5,
             "consecutive_gateway_failure": 3,
