@@ -215,7 +215,7 @@ def forget_key(
     from ninefold.clock import WallClock
     from ninefold.online import open_online_store
     from ninefold.store import open_store
-    from ninefold.store.erased_files import erase_from_parquet, erase_online
+    from ninefold.store.erased_files import drop_references, erase_from_parquet, erase_online
     from ninefold.store.erasure import erase_records, key_of
     from ninefold.store.leftovers import going_run
     from ninefold.store.shipper import ship_whole
@@ -239,7 +239,9 @@ def forget_key(
     for kind, count in {**removed, **{f"online rows of {view}": count for view, count in rows.items()}}.items():
         typer.echo(f"{kind}: {count:,}")
     for path, count in files.items():
-        typer.echo(f"{path}: {'would be' if dry_run else ''} written without {count:,} rows".replace(":  ", ": "))
+        typer.echo(f"{path}: {'would be ' if dry_run else ''}written without {count:,} rows")
+    for path in drop_references(declared, here.folder("reports"), dry_run=dry_run) if files else []:
+        typer.echo(f"{path}: {'would be ' if dry_run else ''}removed; the monitor makes it anew")
     _name_what_holds_it(declared, entity)
 
 

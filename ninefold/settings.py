@@ -106,7 +106,10 @@ class Retention(_Group):
     metrics_days: float | None = Field(None, ge=0, le=36_500, description="The same of measurements.")
     runs_days: float | None = Field(None, ge=0, le=36_500, description="The same of runs that have ended.")
     pipelines_days: float | None = Field(
-        30.0, ge=0, le=36_500, description="The same of runs' artifacts and of the cache of steps."
+        30.0,
+        ge=0,
+        le=36_500,
+        description="The same of runs' artifacts, the cache of steps and the monitor's references.",
     )
     damaged_days: float | None = Field(
         90.0, ge=0, le=36_500, description="The same of what a journal set aside as damaged."

@@ -65,6 +65,20 @@ def erase_from_parquet(use_case: UseCase, key: EntityKey, folder: Path, *, dry_r
     return found
 
 
+def drop_references(use_case: UseCase, reports: Path, *, dry_run: bool = False) -> list[Path]:
+    """Removes the monitor's references, which hold rows of history without their keys; it makes them anew.
+
+    Args:
+        use_case: Whose.
+        reports: The folder ``reports``.
+        dry_run: List, and remove nothing.
+    """
+    found = sorted((reports / use_case.name / "monitor").glob("reference-*"))
+    for path in [] if dry_run else found:
+        path.unlink(missing_ok=True)
+    return found
+
+
 def erase_online(
     use_case: UseCase,
     key: EntityKey,
@@ -151,7 +165,9 @@ def _replace(path: Path, frame: pl.DataFrame, metadata: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.erasing")
     try:
         frame.write_parquet(temporary, metadata=metadata or None)
-        os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if path.parent.name == "test_sets":
+            # The newest one by time is the one that is used; of all else, a new time says that the content is new.
+            os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
         temporary.chmod(status.st_mode)
         temporary.replace(path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Removes files past their age: packages that nothing needs, artifacts of runs, what a journal set aside.
+"""Removes files past their age: packages that nothing needs, what is made again when it is missing, damaged pieces.
 
 Files' ages are the machine's own, so they go by the wall clock, whatever clock the records go by.
 """
@@ -51,6 +51,8 @@ def prune_files(
     if policy.pipelines_days is not None:
         before = now - timedelta(days=policy.pipelines_days)
         yield from _prune_pipelines(store, settings.home / "pipelines", before, now, actor, dry_run)
+        references = sorted((settings.home / "reports").glob("*/monitor/reference-*"))
+        yield _prune_aged(store, "references of the monitor", references, before, now, actor, dry_run)
     if policy.damaged_days is not None:
         before = now - timedelta(days=policy.damaged_days)
         pieces = sorted((settings.home / "journal").rglob(f"{DAMAGED}/*.bin"))

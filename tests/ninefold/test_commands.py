@@ -289,10 +289,14 @@ class TestForget:
         data.mkdir(parents=True)
         pl.DataFrame({"customer_id": [5, 6]}).write_parquet(data / "requests.parquet")
         (home / "pipelines" / "run").mkdir(parents=True)
+        reference = home / "reports" / "churn" / "monitor" / "reference-0.parquet"
+        reference.parent.mkdir(parents=True)
+        reference.write_bytes(b"")
 
         planned = _run(store, "forget", "churn", "customer_id=5", "--dry-run")
         assert "predictions: 1\n" in planned
         assert pl.read_parquet(data / "requests.parquet").height == 2
+        assert reference.exists()
         output = _run(store, "forget", "churn", "customer_id=5", "--by", "ann")
         for line in (
             "predictions: 2\n", "truths: 1\n", "online rows of customer: 1\n",
@@ -306,6 +310,7 @@ class TestForget:
         assert [row is None for row in online.read_many([("customer", "5"), ("customer", "6")])] == [True, False]
         online.close()
         assert pl.read_parquet(data / "requests.parquet")["customer_id"].to_list() == [6]
+        assert not reference.exists()
         assert not any(b'"customer_id":5' in path.read_bytes() for path in folder.glob("*.journal"))
         assert "predictions: 0\n" in _run(store, "forget", "churn", "--key", "5")
         _run(store, "replay-journal")

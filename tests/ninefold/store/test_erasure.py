@@ -278,7 +278,8 @@ class TestFiles:
         for name in ("older", "newer"):
             frame = pl.DataFrame({"key": [FLIGHT, OTHER], "request.flight": [1545.0, 1546.0]})
             frame.write_parquet(tmp_path / "test_sets" / f"{name}.parquet", metadata={"ninefold": f"card of {name}"})
-        os.utime(tmp_path / "test_sets" / "older.parquet", ns=(1, 1_000_000_007))
+        for path in ("test_sets/older.parquet", "requests.parquet"):
+            os.utime(tmp_path / path, ns=(1, 1_000_000_007))
         before = (tmp_path / "views" / "weather.parquet").read_bytes()
         planned = erase_from_parquet(use_case, flight, tmp_path, dry_run=True)
         assert pl.read_parquet(tmp_path / "requests.parquet").height == 2
@@ -292,6 +293,7 @@ class TestFiles:
         assert pl.read_parquet(older)["key"].to_list() == [OTHER]
         assert pl.read_parquet_metadata(older)["ninefold"] == "card of older"
         assert older.stat().st_mtime_ns == 1_000_000_007
+        assert (tmp_path / "requests.parquet").stat().st_mtime_ns != 1_000_000_007
         assert (tmp_path / "views" / "weather.parquet").read_bytes() == before
         assert erase_from_parquet(use_case, flight, tmp_path) == {}
 

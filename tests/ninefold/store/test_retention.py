@@ -416,6 +416,15 @@ class TestFiles:
         assert [path.name for path in (folder / "damaged").iterdir()] == ["00000001-1.bin"]
         assert list(folder.glob("*.journal"))
 
+    def test_references_of_the_monitor_go_by_age(self, store: Store, here: Settings) -> None:
+        folder = here.folder("reports") / "arrivals" / "monitor"
+        folder.mkdir(parents=True)
+        for name, days in (("reference-old.parquet", 40), ("reference-new.parquet", 1), ("metrics.prom", 40)):
+            (folder / name).write_text("")
+            _age(folder / name, days)
+        assert self._go(store, here)["references of the monitor"].removed == 1
+        assert {path.name for path in folder.iterdir()} == {"reference-new.parquet", "metrics.prom"}
+
     def test_packages_elsewhere_are_left_alone(self, store: Store, tmp_path: Path) -> None:
         here = Settings(home=tmp_path / "home", models_url="s3://models")
         assert "not a file on this machine" in self._go(store, here)["packages"].held_by
