@@ -28,6 +28,8 @@ from ninefold.usecase import UseCase
 
 log = structlog.get_logger()
 
+TESTS_ARE = {"MissingValueCount": "share_tests"}
+"""Metric → the argument that takes its tests, where it is not ``tests``."""
 DRIFT_ROWS = 5_000
 """Rows of the reference that a window is shown against."""
 
@@ -98,8 +100,7 @@ def run_report(metrics: Sequence[Asked], current: pl.DataFrame, usual: pl.DataFr
         for one in metrics:
             arguments = dict(one.arguments) if one.column is None else {"column": one.column, **one.arguments}
             if one.test is not None:
-                key = "share_tests" if one.metric == "MissingValueCount" else "tests"
-                arguments[key] = [lte(one.test)]
+                arguments[TESTS_ARE.get(one.metric, "tests")] = [lte(one.test)]
             made.append(getattr(classes, one.metric)(**arguments))
         numbers = [c for c in current.columns if current[c].dtype.is_numeric()]
         definition = evidently.DataDefinition(

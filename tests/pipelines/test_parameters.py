@@ -1,0 +1,41 @@
+"""Each pipeline knows its own parameters, and one that it does not know is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from ninefold.errors import InvalidInput, UnknownUseCase, UsageError
+from pipelines.compile import PIPELINES
+from pipelines.parameters import PARAMETERS, check_parameters
+
+
+def test_every_pipeline_has_its_parameters() -> None:
+    assert set(PARAMETERS) == set(PIPELINES)
+
+
+def test_monitoring_takes_a_period_or_nothing() -> None:
+    assert check_parameters("monitoring", "arrivals", {}).to_json() == {"since": "", "until": ""}
+    given = {"since": "2013-07-01", "until": "2013-07-08"}
+    checked = check_parameters("monitoring", "arrivals", given).to_json()
+    assert checked == {"since": "2013-07-01T00:00:00Z", "until": "2013-07-08T00:00:00Z"}
+    assert check_parameters("monitoring", "arrivals", checked).to_json() == checked
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"max_training_time": 5}, "max_training_time: is no parameter of monitoring. Use since or until."),
+        ({"since": 5}, "since: 5 is not a time"),
+        ({"since": "2013-07-08", "until": "2013-07-01"}, "is not before"),
+    ],
+)
+def test_what_is_wrong_is_named(document: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words.replace("(", r"\(")):
+        check_parameters("monitoring", "arrivals", document)
+
+
+def test_an_unknown_pipeline_or_use_case_is_named() -> None:
+    with pytest.raises(UsageError, match="no pipeline 'mining'"):
+        check_parameters("mining", "arrivals", {})
+    with pytest.raises(UnknownUseCase):
+        check_parameters("monitoring", "nowhere", {})
