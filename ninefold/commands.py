@@ -229,6 +229,7 @@ def forget_key(
         for folder in [] if dry_run else _journals(declared.name):
             ship_whole(folder, opened)
         removed = erase_records(opened, declared, entity, now=_present(opened), actor=by or _user(), dry_run=dry_run)
+        in_log = not dry_run and not opened.tidy()
         lengths = [version.lengths for version in opened.versions(declared.name)]
         online = open_online_store(here.online_url)
         try:
@@ -243,6 +244,8 @@ def forget_key(
     for path in drop_references(declared, here.folder("reports"), dry_run=dry_run) if files else []:
         typer.echo(f"{path}: {'would be ' if dry_run else ''}removed; the monitor makes it anew")
     _name_what_holds_it(declared, entity)
+    if in_log:
+        typer.echo("- the store's log, as somebody reads from it: run this again when they have finished.")
 
 
 def _name_what_holds_it(declared: UseCase, entity: EntityKey) -> None:

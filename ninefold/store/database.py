@@ -75,8 +75,8 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(alone)))
             yield connection
 
-    def tidy(self, *, compact: bool = False) -> None:
-        """Brings what was written from SQLite's log into its file, as far as readers let it; PostgreSQL does by itself.
+    def tidy(self, *, compact: bool = False) -> bool:
+        """Empties SQLite's log into its file; whether readers let it, in some seconds. PostgreSQL does so by itself.
 
         Args:
             compact: Also give the space of what was removed back to the disk. It locks the database, and writes all
@@ -90,13 +90,14 @@ class Database:
                 if compact:
                     with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                         connection.execute(sa.text("VACUUM (ANALYZE)"))
-                return
+                return True
             # By the driver alone: neither statement may stand in a transaction.
             raw = self.engine.raw_connection()
             try:
                 if compact:
                     raw.cursor().execute("VACUUM")
-                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                held_up: int = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+                return not held_up
             finally:
                 raw.close()
 

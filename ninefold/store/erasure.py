@@ -119,7 +119,6 @@ def erase_records(
                 "actor": actor,
             }
             connection.execute(erasures.insert().values(noted))
-    store.tidy()
     return removed
 
 

@@ -21,6 +21,7 @@ ERASING_LOCK = 0x9F01D_0004
 """Number of PostgreSQL's advisory lock that writers share and an erasure has alone."""
 
 _BY_KEY = (predictions, truths)
+_SALT = sa.select(erasures.c.salt).where(erasures.c.use_case == sa.bindparam("use_case")).limit(1)
 
 
 def key_hash(salt: str, key: str) -> str:
@@ -29,9 +30,8 @@ def key_hash(salt: str, key: str) -> str:
 
 
 def salt_of(connection: Connection, use_case: str) -> str | None:
-    """The salt of a use case's erasures; None while nothing was erased."""
-    first = sa.select(erasures.c.salt).where(erasures.c.use_case == use_case).order_by(erasures.c.number).limit(1)
-    found: str | None = connection.execute(first).scalar()
+    """The salt that all of a use case's erasures share; None while nothing was erased."""
+    found: str | None = connection.execute(_SALT, {"use_case": use_case}).scalar()
     return found
 
 

@@ -22,7 +22,7 @@ from ninefold.features import Stream
 from ninefold.fields import Field
 from ninefold.online import OnlineRow, OnlineStore, SQLiteOnlineStore
 from ninefold.records import Event, Prediction, Truth, entity_key, key_parts
-from ninefold.store import Store
+from ninefold.store import Store, open_store
 from ninefold.store.erased_files import damaged_with, erase_from_parquet, erase_online, rows_in_source
 from ninefold.store.erasure import EntityKey, erase_records, key_of
 from ninefold.store.journal import Journal, set_aside
@@ -141,6 +141,12 @@ def test_nothing_of_the_key_is_left_in_the_file(store: Store, use_case: UseCase,
     _erase(store, use_case, flight)
     if store.is_postgresql:
         pytest.skip("PostgreSQL frees its pages by itself, later")
+    with store.reading() as connection:
+        connection.execute(sa.text("SELECT 1 FROM predictions")).first()
+        store.engine.dispose()
+        with open_store(f"sqlite:///{store.where}", busy_seconds=0.1) as other:
+            assert not other.tidy()
+    assert store.tidy()
     files = Path(store.where).parent.glob(f"{Path(store.where).name}*")
     assert not any(FLIGHT.encode() in path.read_bytes() for path in files)
 
