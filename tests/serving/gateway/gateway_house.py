@@ -171,14 +171,19 @@ async def converse(url: str, seen: Seen, count: int, pause: float = 0.0, headers
             seen.last = json.loads(body)
             seen.by[seen.last.get("by", "")] += 1
             seen.versions[got.get("x-ninefold-version", "")] += 1
-            if got.get("connection") == "close":
-                writer.close()
-                reader = writer = None
+            broken = got.get("connection") == "close"
         except (OSError, asyncio.IncompleteReadError) as error:
             seen.statuses[type(error).__name__] += 1
+            broken = True
+        if broken:
+            await end(writer)
             reader = writer = None
         if pause:
             await asyncio.sleep(pause)
+    await end(writer)
+
+
+async def end(writer: asyncio.StreamWriter | None) -> None:
     if writer is not None:
         writer.close()
         with contextlib.suppress(OSError):
