@@ -68,6 +68,27 @@ def test_the_schema_is_the_newest_migration_and_revisions_sort_by_age() -> None:
     assert revisions == sorted(revisions, reverse=True)
 
 
+def test_a_store_of_the_first_schema_keeps_its_records_and_its_baseline_stands_by_again(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic import command
+
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        store = open_store(empty_url)
+    assert revision(store) == "0001"
+    for number, state in ((0, "retired"), (1, "retired"), (2, "live")):
+        store.register_version("arrivals", str(number) * 64, "/", version=number)
+        with store.writing() as connection:
+            old = sa.text("UPDATE models SET state = :state WHERE version = :version")
+            connection.execute(old, {"state": state, "version": number})
+    store.close()
+    with open_store(empty_url) as store:
+        assert revision(store) == SCHEMA
+        assert [version.state for version in store.versions("arrivals")] == ["registered", "retired", "live"]
+
+
 def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
     store = open_store(url)
     with store.writing() as connection:
