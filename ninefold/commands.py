@@ -322,13 +322,15 @@ def _refuse_to_empty(opened: Store, now: datetime) -> None:
 
 
 def _show_prunings(done: Iterable[Pruning], dry_run: bool) -> None:
-    from ninefold.clock import format_instant
-
     table = Table("use case", "kind", "would go" if dry_run else "went", "stay", "older than", "what stays by rule")
     for part in done:
-        before = "" if part.cutoff is None else format_instant(part.cutoff)
-        table.add_row(part.use_case, part.kind, f"{part.removed:,}", f"{part.kept:,}", before, part.held_by)
-    Console().print(table)
+        if part.removed or part.kept:
+            before = "" if part.cutoff is None else f"{part.cutoff:%Y-%m-%d %H:%M}"
+            table.add_row(part.use_case, part.kind, f"{part.removed:,}", f"{part.kept:,}", before, part.held_by)
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo("There is nothing that could be pruned.")
 
 
 def _user() -> str:

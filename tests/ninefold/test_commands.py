@@ -228,6 +228,9 @@ class TestPrune:
             assert [p.prediction_id for p in opened.predictions("churn")] == ["p3"]
             assert opened.counts()["prunings"] == 1
 
+    def test_an_empty_home_has_nothing_to_prune(self) -> None:
+        assert _run(store, "prune") == "There is nothing that could be pruned.\n"
+
     def test_a_clock_that_jumped_ahead_empties_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NINEFOLD_RETENTION__PREDICTIONS_DAYS", "30")
         settings.cache_clear()
