@@ -186,6 +186,8 @@ def report_windows(
         except Exception as error:  # Whatever breaks in Evidently must be said, and must not end the run.
             log.error("Evidently's report failed", window=window.label, error=str(error))
             findings.append(_found(window, "over", f"Evidently's report failed: {_words(error)}"))
+    if not snapshots:
+        return findings
     try:
         with Workspace.open(settings) as workspace:
             workspace.keep(use_case, snapshots, inputs, most=settings.monitoring.snapshots)
