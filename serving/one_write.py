@@ -33,6 +33,11 @@ class _JoiningTransport:
             self._call_soon(self._flush)
         self._pending.append(data)
 
+    def write_now(self, data: bytes) -> None:
+        """Writes what is whole already, behind whatever waits."""
+        self._flush()
+        self._transport.write(data)
+
     def _flush(self) -> None:
         if self._pending:
             data = b"".join(self._pending)

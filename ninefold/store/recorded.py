@@ -23,7 +23,7 @@ from ninefold.store.rows import (
     truth_from,
 )  # fmt: skip
 from ninefold.store.tables import conflicts, events, predictions, truths
-from ninefold.store.writing import Written, write
+from ninefold.store.writing import Written, write, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +48,10 @@ class Records(Database):
             DataError: A record can't be kept (a value is not finite, a time is naive).
         """
         return write(self, PREDICTIONS, records)
+
+    def write_prediction_rows(self, rows: Iterable[dict[str, Any]]) -> Written:
+        """As ``write_predictions``, of rows that ``journalled.row_of`` made."""
+        return write_rows(self, PREDICTIONS, rows)
 
     def write_truths(self, records: Iterable[Truth]) -> Written:
         """Keeps the truths that are not kept yet, all of a key's; how many those were. Raises as above."""

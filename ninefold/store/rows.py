@@ -194,13 +194,23 @@ class Kind(Generic[Record]):
             raise DataError(f"The record {named!r} of {self.name} can't be kept: {error}.") from error
 
 
-def _finite(value: float) -> float:
+def finite(value: float) -> float:
+    """The value.
+
+    Raises:
+        ValueError: It is not finite.
+    """
     if not math.isfinite(value):
         raise ValueError(f"its value is {value}")
     return value
 
 
-def _text(identity: str) -> str:
+def text_of(identity: str) -> str:
+    """The identity.
+
+    Raises:
+        TypeError: It is no text.
+    """
     if not isinstance(identity, str):
         raise TypeError(f"its id is {identity!r}")
     return identity
@@ -208,7 +218,7 @@ def _text(identity: str) -> str:
 
 def _prediction_row(record: Prediction) -> dict[str, Any]:
     return {
-        "prediction_id": _text(record.prediction_id),
+        "prediction_id": text_of(record.prediction_id),
         "use_case": record.use_case,
         "request_id": record.request_id,
         "key": record.key,
@@ -218,10 +228,10 @@ def _prediction_row(record: Prediction) -> dict[str, Any]:
         "cohort": record.cohort,
         "request": dict(record.request),
         "features": dict(record.features),
-        "value": _finite(record.value),
+        "value": finite(record.value),
         "fallback": record.fallback,
         "flags": record.flags,
-        "latency_ms": _finite(record.latency_ms),
+        "latency_ms": finite(record.latency_ms),
     }
 
 
@@ -246,10 +256,10 @@ def _prediction(row: Any) -> Prediction:
 
 def _truth_row(record: Truth) -> dict[str, Any]:
     return {
-        "truth_id": _text(record.truth_id),
+        "truth_id": text_of(record.truth_id),
         "use_case": record.use_case,
         "key": record.key,
-        "value": _finite(record.value),
+        "value": finite(record.value),
         "known_at_us": to_micros(record.known_at),
         "received_at_us": to_micros(record.received_at),
         "source": record.source,
@@ -279,7 +289,7 @@ def truth_from(row: Any, *, prefix: str = "") -> Truth:
 
 def _event_row(record: Event) -> dict[str, Any]:
     return {
-        "event_id": _text(record.event_id),
+        "event_id": text_of(record.event_id),
         "use_case": record.use_case,
         "stream": record.stream,
         "happened_at_us": to_micros(record.happened_at),

@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import orjson
 import structlog
 
 from ninefold.errors import DataError, NinefoldError, StoreError
-from ninefold.records import Prediction
 from ninefold.store.frames import Damage, Frame, scan
 from ninefold.store.journal import (
     Cursor,
@@ -27,6 +26,7 @@ from ninefold.store.journal import (
     segments,
     set_aside,
 )
+from ninefold.store.journalled import row_of
 from ninefold.store.store import Store
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 SHIPPED_SECONDS = 10.0
 """How long a front end's own shipping is waited for."""
 
-_PIECE = 512 * 1024
+_PIECE = 4 * 2**20
 _LONGEST_PAUSE = 30.0
 
 
@@ -177,7 +177,7 @@ class Shipper:
             limit *= 2
 
     def _move(self, number: int, start: int, found: Sequence[Frame | Damage]) -> None:
-        records: list[tuple[int, bytes, Prediction]] = []
+        records: list[tuple[int, bytes, dict[str, Any]]] = []
         for item in found:
             place = start + item.start
             if isinstance(item, Damage):
@@ -185,12 +185,12 @@ class Shipper:
                 self._set_aside(number, place, data, "bytes are no record")
                 continue
             try:
-                records.append((place, item.payload, Prediction.from_json(orjson.loads(item.payload))))
+                records.append((place, item.payload, row_of(item.payload)))
             except (NinefoldError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self._set_aside(number, place, item.payload, f"no prediction: {type(error).__name__}: {error}")
         self._write(number, records)
 
-    def _write(self, number: int, records: Sequence[tuple[int, bytes, Prediction]]) -> None:
+    def _write(self, number: int, records: Sequence[tuple[int, bytes, dict[str, Any]]]) -> None:
         if not records:
             return
         if self._store is None:
@@ -198,7 +198,7 @@ class Shipper:
                 raise StoreError("The shipper has no store any more.")
             self._store = self._open()
         try:
-            written = self._store.write_predictions(record for _, _, record in records)
+            written = self._store.write_prediction_rows(record for _, _, record in records)
         except DataError as error:
             if len(records) == 1:
                 place, payload, _ = records[0]

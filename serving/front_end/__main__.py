@@ -15,7 +15,7 @@ from ninefold.service import bound_socket
 from ninefold.settings import settings
 from ninefold.usecase import load_use_case
 from serving.front_end.assembly import assemble
-from serving.front_end.corked import CorkedProtocol
+from serving.lean_http import LeanProtocol
 
 
 def serve(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     app = assemble(load_use_case(options.use_case), settings())
     config = uvicorn.Config(
         app,
-        http=CorkedProtocol,
+        http=LeanProtocol,
         access_log=False,
         log_level="warning",
         lifespan="on",

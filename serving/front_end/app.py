@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from serving.front_end.feature_answers import FeatureAnswers
 from serving.front_end.metrics import Metrics
 from serving.front_end.together import Caller
 from serving.front_end.versions import Versions
+from serving.lean_http import Exchange, Handler
 
 log = structlog.get_logger()
 
@@ -84,12 +86,12 @@ class FrontEnd:
         self._open = open_
         self._close = close
         self._model = f"/v1/models/{use_case.name}"
-        self._predict_path = f"{self._model}:predict"
         self._posts: dict[str, tuple[str, Callable[[bytes | bytearray, Caller], Awaitable[bytes]]]] = {
-            self._predict_path: ("predict", answers.predict),
+            f"{self._model}:predict": ("predict", answers.predict),
             f"{self._model}:explain": ("explain", explanations.explain),
             "/v1/features": ("features", self._features),
         }
+        self._predict_path = f"{self._model}:predict".encode()
         self._gets: dict[str, Callable[[], tuple[bytes, bytes]]] = {
             "/v1/models": self._list_models,
             self._model: self._describe_model,
@@ -129,9 +131,29 @@ class FrontEnd:
         except _Disconnected:
             return
         except Exception as error:
-            status, body = self._refusal(error, scope, headers)
+            status, body = self._refusal(error, scope["path"], headers)
         self._metrics.requests[verb, status] += 1
         await _send(send, status, headers, body)
+
+    def lean(self, path: bytes, _: Headers) -> Handler | None:
+        """Predicting has a short way past ASGI."""
+        return self._predict if path == self._predict_path else None
+
+    def _predict(self, exchange: Exchange) -> None:
+        headers = [_JSON]
+        try:
+            caller, length = self._caller(exchange.headers, headers)
+            self._check_length(length)
+            self._answers.begin(exchange.body, caller, partial(self._answer, exchange, headers))
+        except Exception as error:
+            self._answer(exchange, headers, error)
+
+    def _answer(self, exchange: Exchange, headers: Headers, answer: bytes | Exception) -> None:
+        status = 200
+        if isinstance(answer, Exception):
+            status, answer = self._refusal(answer, f"{self._model}:predict", headers)
+        self._metrics.requests["predict", status] += 1
+        exchange.answer(status, headers, answer)
 
     def _caller(self, sent: Headers, given_back: Headers) -> tuple[Caller, int]:
         """Who asks, and the declared length of the body; ids are added to what is given back first of all.
@@ -164,8 +186,7 @@ class FrontEnd:
         Raises:
             TooLarge: It is longer; the rest is not kept.
         """
-        if length > self._max_body_bytes:
-            raise self._too_large()
+        self._check_length(length)
         message = await receive()
         body: bytes | bytearray = message.get("body", b"")
         while message.get("more_body", False):
@@ -175,18 +196,18 @@ class FrontEnd:
             if type(body) is bytes:
                 body = bytearray(body)
             body += message.get("body", b"")
-            if len(body) > self._max_body_bytes:
-                raise self._too_large()
+            self._check_length(len(body))
         if message["type"] == "http.disconnect":
             raise _Disconnected
         return body
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body is over {self._max_body_bytes:,} bytes.", remedy="Send smaller batches.")
+    def _check_length(self, length: int) -> None:
+        if length > self._max_body_bytes:
+            raise TooLarge(f"The body is over {self._max_body_bytes:,} bytes.", remedy="Send smaller batches.")
 
-    def _refusal(self, error: Exception, scope: Scope, headers: Headers) -> tuple[int, bytes]:
+    def _refusal(self, error: Exception, path: str, headers: Headers) -> tuple[int, bytes]:
         if not isinstance(error, NinefoldError):
-            log.exception("unexpected error", path=scope["path"], exc_info=error)
+            log.exception("unexpected error", path=path, exc_info=error)
             return 500, b'{"error":"Internal error; the service\'s log has the details."}'
         body = {"error": str(error)}
         if isinstance(error, InvalidInput):
@@ -205,7 +226,7 @@ class FrontEnd:
         get = self._gets.get(path)
         try:
             if get is None and path not in self._posts:
-                status, body = self._refusal(self._unknown(path), scope, headers)
+                status, body = self._refusal(self._unknown(path), path, headers)
             elif get is None or scope["method"] not in ("GET", "HEAD"):
                 status = 405
                 headers.append((b"allow", b"POST" if get is None else b"GET"))
@@ -214,7 +235,7 @@ class FrontEnd:
                     self._keys.authenticate(scope["headers"])
                 media, body = get()
         except Exception as error:
-            status, body = self._refusal(error, scope, headers)
+            status, body = self._refusal(error, path, headers)
         self._metrics.requests["get", status] += 1
         await _send(send, status, [(b"content-type", media), *headers], body)
 

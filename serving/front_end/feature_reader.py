@@ -125,7 +125,7 @@ class FeatureReader:
         if not self._views:
             return [RowFeatures([]) for _ in rows]
         try:
-            found = self._read(self._wanted(rows))
+            found = self._store.read_many(self._wanted(rows))
             stale_windows = self._stale_windows(now)
         except StoreError as error:
             self._metrics.online_failed(error)
@@ -164,14 +164,6 @@ class FeatureReader:
                     )
                 )
             yield states
-
-    def _read(self, wanted: list[tuple[str, str]]) -> list[OnlineRow | None]:
-        if len(wanted) == len(self._views):
-            return self._store.read_many(wanted)
-        # Requests of one moment share entities: one origin, one route.
-        unique = list(dict.fromkeys(wanted))
-        found = dict(zip(unique, self._store.read_many(unique), strict=True))
-        return [found[pair] for pair in wanted]
 
     def _wanted(self, rows: Sequence[Row]) -> list[tuple[str, str]]:
         wanted = []

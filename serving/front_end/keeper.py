@@ -7,13 +7,16 @@ thread, and answers that come meanwhile share the next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ninefold.errors import StoreError, Unavailable
 from ninefold.store.journal import Journal
 from serving.front_end.metrics import Metrics
 
-_Waiting = list[tuple[Sequence[bytes], asyncio.Future[None]]]
+Kept = Callable[[Unavailable | None], None]
+"""Told that records are kept, or why they are not."""
+
+_Waiting = list[tuple[Sequence[bytes], Kept]]
 
 
 class Keeper:
@@ -32,35 +35,24 @@ class Keeper:
         self._waiting: _Waiting = []
         self._syncing: asyncio.Task[None] | None = None
 
-    async def keep(self, records: Sequence[bytes]) -> None:
-        """Keeps records, all of them or none.
-
-        Raises:
-            Unavailable: The journal can't be written.
-        """
-        loop = asyncio.get_running_loop()
-        kept: asyncio.Future[None] = loop.create_future()
+    def keep(self, records: Sequence[bytes], then: Kept) -> None:
+        """Keeps records, all of them or none, and calls ``then`` from the event loop."""
         if self._fsync:
             if self._syncing is None:
-                self._syncing = loop.create_task(self._sync())
+                self._syncing = asyncio.get_running_loop().create_task(self._sync())
         elif not self._waiting:
-            loop.call_soon(self._write)
-        self._waiting.append((records, kept))
-        try:
-            await kept
-        except StoreError as error:
-            self._metrics.journal_failures += 1
-            raise Unavailable(f"No answer is given that is not kept. {error}") from error
+            asyncio.get_running_loop().call_soon(self._write)
+        self._waiting.append((records, then))
 
     def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
-        _tell(waiting, self._append(waiting))
+        self._tell(waiting, self._append(waiting))
 
     async def _sync(self) -> None:
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
-                _tell(waiting, await asyncio.to_thread(self._append, waiting))
+                self._tell(waiting, await asyncio.to_thread(self._append, waiting))
         finally:
             self._syncing = None
 
@@ -71,12 +63,11 @@ class Keeper:
             return error
         return None
 
-
-def _tell(waiting: _Waiting, failure: StoreError | None) -> None:
-    for _, kept in waiting:
-        if kept.done():
-            continue
-        if failure is None:
-            kept.set_result(None)
-        else:
-            kept.set_exception(failure)
+    def _tell(self, waiting: _Waiting, failure: StoreError | None) -> None:
+        refused: Unavailable | None = None
+        if failure is not None:
+            refused = Unavailable(f"No answer is given that is not kept. {failure}")
+            refused.__cause__ = failure
+            self._metrics.journal_failures += len(waiting)
+        for _, then in waiting:
+            then(refused)

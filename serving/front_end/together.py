@@ -2,8 +2,8 @@
 
 Reading rows, deriving and asking the model cost nearly the same for one row and for ten. A request that finds nothing
 under way is worked on at once, with whatever else arrived in the same turn of the event loop; one that comes meanwhile
-goes with the next batch, which begins when this one ends, or 2 ms later at the latest. So an idle front end adds no
-wait, and under load a request costs a fraction.
+goes with the next batch, which begins when this one has ended, or 2 ms later at the latest. So an idle front end adds
+no wait, and under load a request costs a fraction.
 
 No request pays for another: where a batch fails for a reason that lies in one of its rows, each is tried by itself.
 """
@@ -11,8 +11,9 @@ No request pays for another: where a batch fails for a reason that lies in one o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from serving.front_end.metrics import Metrics
 from serving.front_end.model_client import ModelFailure
@@ -26,8 +27,7 @@ MAX_ROWS = 64
 """Most rows that are worked on together; a request with more goes alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks.
 
     Args:
@@ -62,12 +62,16 @@ class Share:
     start: int
 
 
+Done = Callable[[Share | Exception], None]
+"""Told a request's share, or why there is none; it raises nothing."""
+
+
 @dataclass(slots=True)
 class _Request:
     rows: list[Row]
     caller: Caller
+    done: Done
     start: int = 0
-    share: asyncio.Future[Share] | None = None
 
 
 class Together:
@@ -85,24 +89,32 @@ class Together:
         self._rows = 0
         self._beginning: asyncio.Handle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._alone: set[asyncio.Task[None]] = set()
 
-    async def answer(self, rows: list[Row], caller: Caller) -> Share:
-        """One value a row: the model's where it answers, else the baseline's; the reason is left in the batch."""
-        request = _Request(rows, caller)
+    def answer(self, rows: list[Row], caller: Caller, done: Done) -> None:
+        """Gets one value a row: the model's where it answers, else the baseline's; the reason is left in the batch.
+
+        Args:
+            rows: Checked values.
+            caller: Who asks.
+            done: Called from the event loop, later.
+        """
+        request = _Request(rows, caller, done)
         if len(rows) > MAX_ROWS:
-            return (await self._answer([request]))[0]
+            task = asyncio.create_task(self._work([request]))
+            self._alone.add(task)
+            task.add_done_callback(self._alone.discard)
+            return
         if self._rows + len(rows) > MAX_ROWS:
             self._begin()
-        loop = asyncio.get_running_loop()
-        request.share = loop.create_future()
         if self._beginning is None:
+            loop = asyncio.get_running_loop()
             # Whoever else is ready in this turn of the loop comes before what is called soon.
             self._beginning = (
                 loop.call_later(MAX_WAIT_SECONDS, self._begin) if self._tasks else loop.call_soon(self._begin)
             )
         self._waiting.append(request)
         self._rows += len(rows)
-        return await request.share
 
     def _begin(self) -> None:
         if self._beginning is not None:
@@ -116,8 +128,10 @@ class Together:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not self._tasks:
-            self._begin()
+        if not self._tasks and self._beginning is not None:
+            self._beginning.cancel()
+            # One turn of the loop later: who has just been answered asks again by then, and shares the batch.
+            self._beginning = asyncio.get_running_loop().call_soon(self._begin)
 
     async def _work(self, requests: list[_Request]) -> None:
         try:
@@ -126,12 +140,11 @@ class Together:
             if len(requests) > 1:
                 for request in requests:
                     await self._work([request])
-            elif (share := requests[0].share) is not None and not share.done():
-                share.set_exception(error)
+            else:
+                requests[0].done(error)
             return
-        for request, result in zip(requests, shares, strict=True):
-            if request.share is not None and not request.share.done():
-                request.share.set_result(result)
+        for request, share in zip(requests, shares, strict=True):
+            request.done(share)
 
     async def _answer(self, requests: list[_Request]) -> list[Share]:
         if len(requests) == 1:

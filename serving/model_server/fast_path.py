@@ -5,8 +5,10 @@ KServe's own path spends 0.5 ms a request before the model is asked; this one ab
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -16,8 +18,9 @@ import structlog
 from ninefold.errors import InvalidInput, NinefoldError, NotAuthenticated, TooLarge
 from ninefold.json_input import read_json_body
 from ninefold.keys import Keys
+from serving.lean_http import Exchange, Handler
 from serving.model_server.metrics import Counters
-from serving.model_server.model import NotFinite, PackagedModel
+from serving.model_server.model import INLINE_ROWS, NotFinite, PackagedModel
 from serving.model_server.repository import PackageRepository
 
 Scope = MutableMapping[str, Any]
@@ -35,6 +38,7 @@ _OPEN = re.compile(r"/|/metrics|/healthz|/readyz|/v2/health/(live|ready)|/v1/mod
 _CLOUD_EVENT = frozenset({b"ce-specversion", b"content-type"})
 _ECHOED = frozenset({b"x-request-id", b"traceparent"})
 _JSON = (b"content-type", b"application/json")
+_REMEDY = 'Send {"instances": [...]}.'
 _DISCARD_FACTOR = 16
 """A body over its bound is read on and thrown away up to this multiple, so that its sender can read the answer."""
 
@@ -65,6 +69,7 @@ class FastPath:
         self._counters = counters
         self._keys = keys
         self._max_body_bytes = max_body_bytes
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -77,26 +82,65 @@ class FastPath:
         else:
             await self._predict(model, scope, receive, send)
 
+    def lean(self, path: bytes, headers: Headers) -> Handler | None:
+        """Predicting has a short way past ASGI."""
+        model = self._by_path.get(path.decode("latin-1"))
+        if model is None or not model.ready or _is_cloud_event(headers):
+            return None
+        return partial(self._predict_now, model)
+
+    def _predict_now(self, model: PackagedModel, exchange: Exchange) -> None:
+        started = perf_counter()
+        try:
+            if self._keys is not None:
+                self._keys.authenticate(exchange.headers)
+            _check_length(len(exchange.body), self._max_body_bytes)
+            rows = model.reader.rows(read_json_body(exchange.body, remedy=_REMEDY))
+            if len(rows) > INLINE_ROWS:
+                task = asyncio.get_running_loop().create_task(self._predict_later(model, rows, exchange, started))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+            status, answer = self._answer(model, model.answer_now(rows))
+        except Exception as error:
+            status, answer = self._failure(model, error)
+        exchange.answer(status, _headers(status, exchange.headers), answer)
+        self._counters.model(model.name).answered(status, perf_counter() - started)
+
+    async def _predict_later(
+        self, model: PackagedModel, rows: list[list[Any]], exchange: Exchange, started: float
+    ) -> None:
+        try:
+            status, answer = self._answer(model, await model.answer(rows))
+        except Exception as error:
+            status, answer = self._failure(model, error)
+        exchange.answer(status, _headers(status, exchange.headers), answer)
+        self._counters.model(model.name).answered(status, perf_counter() - started)
+
     async def _predict(self, model: PackagedModel, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        counters = self._counters.model(model.name)
         try:
             if self._keys is not None:
                 self._keys.authenticate(scope["headers"])
             body = await _read_body(receive, self._max_body_bytes)
-            rows = model.reader.rows(read_json_body(body, remedy='Send {"instances": [...]}.'))
-            predictions = await model.answer(rows)
-            counters.instances += len(rows)
-            status, answer = 200, orjson.dumps({"predictions": predictions})
-        except NinefoldError as error:
-            counters.not_finite += isinstance(error, NotFinite)
-            status, answer = self._refusal(error)
+            rows = model.reader.rows(read_json_body(body, remedy=_REMEDY))
+            status, answer = self._answer(model, await model.answer(rows))
         except Exception as error:
-            # ONNX Runtime's errors share no base; whatever a model does, its client gets an answer.
-            log.exception("prediction failed", model=model.name, digest=model.digest)
-            status, answer = 500, orjson.dumps({"error": f"The model failed: {type(error).__name__}."})
+            status, answer = self._failure(model, error)
         await _respond(scope, send, status, answer)
-        counters.answered(status, perf_counter() - started)
+        self._counters.model(model.name).answered(status, perf_counter() - started)
+
+    def _answer(self, model: PackagedModel, predictions: list[float]) -> tuple[int, bytes]:
+        self._counters.model(model.name).instances += len(predictions)
+        return 200, orjson.dumps({"predictions": predictions})
+
+    def _failure(self, model: PackagedModel, error: Exception) -> tuple[int, bytes]:
+        if isinstance(error, NinefoldError):
+            self._counters.model(model.name).not_finite += isinstance(error, NotFinite)
+            return self._refusal(error)
+        # ONNX Runtime's errors share no base; whatever a model does, its client gets an answer.
+        log.error("prediction failed", model=model.name, digest=model.digest, exc_info=error)
+        return 500, orjson.dumps({"error": f"The model failed: {type(error).__name__}."})
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -153,9 +197,13 @@ async def _read_body(receive: Receive, bound: int) -> bytes:
             parts.append(part)
         else:
             parts.clear()
+    _check_length(length, bound)
+    return b"".join(parts)
+
+
+def _check_length(length: int, bound: int) -> None:
     if length > bound:
         raise TooLarge(f"The body is over {bound:,} bytes.", remedy="Send smaller batches.")
-    return b"".join(parts)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -191,9 +239,14 @@ def _echoing(scope: Scope, send: Send) -> Send:
     return echoing
 
 
-async def _respond(scope: Scope, send: Send, status: int, body: bytes) -> None:
-    headers = [_JSON, (b"content-length", b"%d" % len(body)), *_echoes(scope["headers"])]
+def _headers(status: int, sent: Headers) -> Headers:
+    headers = [_JSON, *_echoes(sent)]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    return headers
+
+
+async def _respond(scope: Scope, send: Send, status: int, body: bytes) -> None:
+    headers = [*_headers(status, scope["headers"]), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

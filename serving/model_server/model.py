@@ -7,7 +7,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kserve.errors
 from kserve import InferRequest, InferResponse, Model
@@ -16,6 +16,11 @@ from ninefold.errors import InvalidInput, NinefoldError, TooLarge
 from ninefold.package import Predictor
 from serving.model_server import tensors
 from serving.model_server.instances import InstanceReader
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
 
 INLINE_ROWS = 64
 """Up to so many rows are predicted on the event loop, in about 0.2 ms; more go to a thread, so that others go on."""
@@ -60,9 +65,15 @@ class PackagedModel(Model):
             NotFinite: The model answered NaN or infinity.
         """
         if len(rows) <= INLINE_ROWS:
-            predictions = self.predictor.predict_rows(rows)
-        else:
-            predictions = await asyncio.get_running_loop().run_in_executor(_batches, self.predictor.predict_rows, rows)
+            return self.answer_now(rows)
+        predict = self.predictor.predict_rows
+        return self._checked(rows, await asyncio.get_running_loop().run_in_executor(_batches, predict, rows))
+
+    def answer_now(self, rows: Sequence[Sequence[Any]]) -> list[float]:
+        """As ``answer``, at once: for few rows."""
+        return self._checked(rows, self.predictor.predict_rows(rows))
+
+    def _checked(self, rows: Sequence[Sequence[Any]], predictions: Array) -> list[float]:
         try:
             return _finite(predictions.tolist())
         except NotFinite:

@@ -24,12 +24,12 @@ from starlette.responses import JSONResponse, Response
 from uvicorn.importer import import_from_string
 
 from ninefold.keys import Keys
+from serving.lean_http import LeanProtocol
 from serving.model_server.fast_path import FastPath
 from serving.model_server.grpc_server import grpc_server
 from serving.model_server.metrics import Counters
 from serving.model_server.model import PackagedModel
 from serving.model_server.repository import PackageRepository, ReloadingExtension
-from serving.one_write import OneWriteProtocol
 
 DRAIN_SECONDS = 20
 """How long open requests are waited for after SIGTERM."""
@@ -107,7 +107,7 @@ class PackageServer(ModelServer):
         server = uvicorn.Server(
             uvicorn.Config(
                 self.application(),
-                http=OneWriteProtocol,
+                http=LeanProtocol,
                 ws="none",
                 lifespan="off",
                 access_log=False,
