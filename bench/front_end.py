@@ -15,6 +15,7 @@ import string
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -111,6 +112,29 @@ def fill_online(url: str, instances: Sequence[Mapping[str, Any]]) -> None:
 
 
 @contextmanager
+def written_each_second(url: str) -> Iterator[None]:
+    """Online rows change meanwhile, as where flights land: what a reader keeps in memory ends with each write."""
+    ending = threading.Event()
+
+    def write() -> None:
+        online = open_online_store(url)
+        moment = NOW - timedelta(minutes=9)
+        while not ending.wait(1.0):
+            moment += timedelta(milliseconds=1)
+            view = next(view for view in USE_CASE.feature_views() if view.key == ("origin",))
+            online.write(view.view, [OnlineRow("JFK", moment, tuple(1.5 for _ in view.columns))])
+        online.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        writer.join()
+
+
+@contextmanager
 def front_end(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A front end of arrivals, from when it answers until it is stopped."""
     environment = {**os.environ, "NINEFOLD_HOME": str(home), "NINEFOLD_CLOCK": "event", "PYTHONSAFEPATH": "1"}
@@ -202,6 +226,7 @@ def main() -> list[dict[str, Any]]:
         our_bodies = [json.dumps({"instances": [instance]}).encode() for instance in instances]
         their_body = json.dumps({"instances": [[round(0.1 * i, 2) for i in range(FEATURES)]]}).encode()
         must_answer(our_url, our_bodies[0], key)
+        stack.enter_context(written_each_second(f"sqlite:///{home / 'feast' / 'online.db'}"))
         rounds = [
             (measure(ours, our_url, our_bodies, {"X-ApiKey": key}), measure(theirs, their_url, their_body, {}))
             for _ in range(ROUNDS)

@@ -124,6 +124,52 @@ def test_a_reader_sees_what_another_connection_just_committed(store: OnlineStore
         reader.close()
 
 
+def test_what_is_kept_in_memory_is_never_older_than_a_commit(store: OnlineStore, url: str) -> None:
+    pairs = [("view", "a"), ("view", "b"), ("view", "a")]
+    other = open_online_store(url)
+    for place, writer in enumerate((store, other, store, other, other)):
+        writer.write("view", [row("a", NOON + place * SECOND, float(place))])
+        written = row("a", NOON + place * SECOND, float(place))
+        for _ in range(2):
+            assert store.read_many(pairs) == [written, None, written]
+    other.write("view", [row("b", NOON, 7.0)])
+    assert store.read_many(pairs)[1] == row("b", NOON, 7.0)
+    assert other.forget("view") == 2
+    assert store.read_many(pairs) == [None, None, None]
+    other.close()
+
+
+def test_rows_of_one_read_are_of_one_state(store: OnlineStore, url: str) -> None:
+    ending = threading.Event()
+
+    def write() -> None:
+        other = open_online_store(url)
+        number = 0
+        while not ending.is_set():
+            number += 1
+            other.write("view", [row(key, NOON + number * SECOND, float(number)) for key in "abc"])
+        other.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    deadline = time.monotonic() + 0.5
+    try:
+        while time.monotonic() < deadline:
+            store.read_many([("view", "a")])
+            assert len({found and found.values for found in store.read_many([("view", key) for key in "abc"])}) == 1
+    finally:
+        ending.set()
+        writer.join()
+
+
+def test_memory_holds_no_more_rows_than_its_bound(store: OnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ninefold.online._MOST_CACHED", 3)
+    store.write("view", [row(str(n), NOON, float(n)) for n in range(9)])
+    for wanted in ("012", "234", "012345678", "8"):
+        found = store.read_many([("view", key) for key in wanted])
+        assert [r.key for r in found if r is not None] == list(wanted)
+
+
 def test_a_batch_that_fails_midway_writes_nothing(store: OnlineStore) -> None:
     with pytest.raises(TypeError):
         store.write("v", [row("k", NOON, 1.0), row("l", NOON, object())])

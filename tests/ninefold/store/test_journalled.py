@@ -1,6 +1,6 @@
 """A record of the journal is the prediction that it is of, however it was written."""
 
-from datetime import UTC, datetime
+from datetime import UTC
 
 import orjson
 import pytest
