@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import secrets
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 
 _ADOPTION_SECONDS = 3.0
 _POLL_SECONDS = 0.01
+_LEAST_VERSION = (1, 36)
 _DRAIN_SECONDS = 3.0
 _SUBSCRIPTIONS = {
     CLUSTERS: "cluster_manager.cds",
@@ -51,11 +53,16 @@ def find_envoy() -> tuple[Path | None, str]:
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = f"{program} does not start: {error}"
             continue
-        if told.returncode == 0:
-            parts = told.stdout.strip().split("/")
-            return program, parts[1] if len(parts) > 1 else told.stdout.strip()
-        lines = told.stderr.strip().splitlines()
-        reason = f"{program} does not start: {lines[-1] if lines else f'exit code {told.returncode}'}"
+        version = re.search(r"version: \w+/(\d+)\.(\d+)\.(\d+)", told.stdout)
+        if told.returncode != 0 or version is None:
+            lines = told.stderr.strip().splitlines()
+            reason = f"{program} does not start: {lines[-1] if lines else f'exit code {told.returncode}'}"
+        elif (int(version[1]), int(version[2])) < _LEAST_VERSION:
+            reason = (
+                f"{program} is Envoy {'.'.join(version.groups())}, and {'.'.join(map(str, _LEAST_VERSION))} is needed"
+            )
+        else:
+            return program, ".".join(version.groups())
     return None, reason
 
 

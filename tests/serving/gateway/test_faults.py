@@ -129,5 +129,7 @@ def test_a_program_that_does_not_start_is_no_envoy(tmp_path: Path, monkeypatch: 
     program.chmod(0o755)
     found, reason = find_envoy()
     assert (found, reason.endswith("does not start: GLIBC_2.31 not found")) == (None, True)
-    program.write_text("#!/bin/sh\necho 'envoy  version: abc/1.40.0/Clean/RELEASE/BoringSSL'\n")
+    program.write_text('#!/bin/sh\necho "$0  version: 9e55/1.29.1/Clean/RELEASE/BoringSSL"\n')
+    assert find_envoy() == (None, f"{program} is Envoy 1.29.1, and 1.36 is needed")
+    program.write_text('#!/bin/sh\necho "$0  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL"\n')
     assert find_envoy() == (program, "1.40.0")

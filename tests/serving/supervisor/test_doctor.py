@@ -12,12 +12,22 @@ import pytest
 from children import free_port
 
 from ninefold.settings import settings
+from serving.gateway.process import find_envoy
 from serving.supervisor.doctor import Check, examine, foreign_roots
 
 
 @pytest.fixture(autouse=True)
 def _ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FRONT_END", "COLLECTOR", "ORCHESTRATOR", "EVALUATOR", "MODEL_BUILDER", "MODELS_FROM"):
+    for name in (
+        "FRONT_END",
+        "COLLECTOR",
+        "ORCHESTRATOR",
+        "EVALUATOR",
+        "MODEL_BUILDER",
+        "GATEWAY",
+        "GATEWAY_INNER",
+        "MODELS_FROM",
+    ):
         monkeypatch.setenv(f"NINEFOLD_PORTS__{name}", str(free_port()))
     settings.cache_clear()
 
@@ -54,6 +64,17 @@ def test_no_keys_outside_of_local_fails(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("NINEFOLD_ENVIRONMENT", "cluster")
     settings.cache_clear()
     assert found(examine(), "API keys").level == "fail"
+
+
+@pytest.mark.parametrize(("use", "level"), [("auto", "warn"), ("always", "fail"), ("never", "ok")])
+def test_a_missing_envoy_is_as_bad_as_the_settings_make_it(
+    monkeypatch: pytest.MonkeyPatch, use: str, level: str
+) -> None:
+    assert found(examine(), "gateway") == Check("gateway", "ok", f"Envoy {find_envoy()[1]}")
+    monkeypatch.setattr("serving.supervisor.doctor.find_envoy", lambda: (None, "none on this machine"))
+    monkeypatch.setenv("NINEFOLD_GATEWAY__USE", use)
+    settings.cache_clear()
+    assert found(examine(), "gateway").level == level
 
 
 def test_somebody_elses_packages_are_refused_by_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from children import READY, free_port, runs, spec, wait_until
+from rich.console import Console
 
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError, Unavailable, UsageError
@@ -26,6 +28,7 @@ from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store, open_store
 from ninefold.usecase import load_use_case
 from serving.supervisor import desired
+from serving.supervisor.commands import _announce
 from serving.supervisor.desired import Model
 from serving.supervisor.processes import ChildSpec
 from serving.supervisor.state import end_leftovers, read_state
@@ -140,6 +143,7 @@ def test_through_the_gateway_versions_are_reached_before_the_front_end_reads_of_
         assert state is not None
         assert state.problem == ""
         gateway = next(process for process in state.processes if process.name == "gateway")
+        assert (with_gateway.home / "logs" / "gateway.log").stat().st_mode & 0o077 == 0
         routes = with_gateway.home / "gateway" / "envoy" / "client-routes.json"
         replace_file(routes, b"{broken")
         wait_until(
@@ -177,6 +181,13 @@ def test_without_an_envoy_the_front_end_is_sent_to_the_models_and_it_is_told(
     assert (state.without_gateway, supervisor.without_gateway) == ("none on this machine", "none on this machine")
     with pytest.raises(ConfigurationError, match="no Envoy for the gateway: none on this machine"):
         Tiny(configuration.model_copy(update={"gateway": Gateway(use="always")}), "arrivals").start()
+
+
+def test_up_says_what_is_missing_without_a_gateway(configuration: Settings) -> None:
+    output = io.StringIO()
+    _announce(Console(file=output, width=1000), Tiny(configuration, "arrivals"), "none on this machine")
+    assert "No gateway (none on this machine): the front end asks the model servers directly." in output.getvalue()
+    assert "weights between versions, limits and retries" in output.getvalue()
 
 
 @pytest.mark.parametrize("port", ["gateway", "gateway_inner"])
