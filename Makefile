@@ -11,7 +11,7 @@ install: $(VENV)/.installed  ## Install everything into .venv
 
 $(VENV)/.installed: requirements/all.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Ninefold needs Python 3.11, 3.12 or 3.13; this is {v[0]}.{v[1]}. Run: make PYTHON=python3.13 ...")'
-	@echo "Installing into $(VENV): about 1 GB, one to four minutes ..."
+	@echo "Installing into $(VENV): about 1.7 GB, one to four minutes ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/installer.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/all.txt

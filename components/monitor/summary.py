@@ -137,32 +137,34 @@ def picture(use_case: UseCase, store: Store, *, windows_from: str, kind: str = "
         if what == metric.name:
             colour = colours.setdefault(version, next(palette))
             draw(axes[0], values, f"version {version}", colour, marker="o", markersize=2.6)
-        elif what == f"baseline.{metric.name}" and version:
-            draw(axes[0], values, "baseline, same requests", "#8c929b", linestyle="--")
+        elif what == f"baseline.{metric.name}":
+            draw(axes[0], values, "baseline, same requests", "#3f454d", linestyle="--", zorder=1)
     psi = {of: values for (what, _, of), values in series.items() if what == "psi" and of.startswith("input.")}
-    over = [w for w in sorted(psi, key=lambda c: -max(psi[c].values())) if _was_over(series, w)][:3]
-    for column, colour in zip(over, ("#b3261e", "#7b4fa3", "#1f6fb4"), strict=False):
+    over = [w for w in sorted(psi, key=lambda c: -max(psi[c].values())) if _was_over(series, w)][:4]
+    for column, colour in zip(over, ("#b3261e", "#7b4fa3", "#1f6fb4", "#1a7f4b"), strict=False):
         draw(axes[1], psi[column], column.removeprefix("input."), colour)
     coverage = {k: v for k, v in series.items() if k[0] == "coverage"}
     for (_, version, _), values in sorted(coverage.items()):
         draw(axes[2], values, f"truths known, version {version}", colours.get(version, "#1f6fb4"))
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel(f"{metric.name}{f' ({metric.unit})' if metric.unit else ''}")
     axes[1].set_ylabel("PSI")
     axes[2].set_ylabel("share")
     axes[2].set_ylim(-0.02, 1.05)
     if over:
         axes[1].set_yscale("symlog", linthresh=0.1)
+        axes[1].set_ylim(bottom=0)
     marked: dict[datetime, list[str]] = {}
     for alert in store.alerts(name):
         if labels and labels[0] <= alert.window <= labels[-1]:
             marked.setdefault(datetime.fromisoformat(alert.window[:10]), []).append(alert.check)
-    for place, (day, checks) in enumerate(sorted(marked.items())):
+    for day, checks in sorted(marked.items()):
         for ax in axes:
             ax.axvline(day, color="#b3261e", linewidth=0.9, linestyle=":", zorder=0)
-        named = "\n".join(dict.fromkeys(check.replace("_", " ") for check in checks))
+        named = ", ".join(dict.fromkeys(check.replace("_", " ") for check in checks))
         axes[0].annotate(
-            named, (day, 1.0), xycoords=("data", "axes fraction"), xytext=(2, -2 - 9 * (place % 2)),
-            textcoords="offset points", fontsize=6.5, color="#b3261e", va="top",
+            named, (day, 1.0), xycoords=("data", "axes fraction"), xytext=(-2, -2), textcoords="offset points",
+            fontsize=7, color="#b3261e", va="top", ha="right", rotation=90,
         )  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)

@@ -129,5 +129,16 @@ def ui_command(settings: Settings, host: str, port: int) -> tuple[list[str], dic
         "dashboard:\n  storage_type: sql\n"
         "telemetry:\n  enabled: false\n"
     )
-    command = [sys.executable, "-m", "evidently", "ui", "--conf-path", str(config), "--host", host, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "evidently.cli",
+        "ui",
+        "--conf-path",
+        str(config),
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     return command, {**os.environ, "DO_NOT_TRACK": "1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from datetime import timedelta
 from types import ModuleType
@@ -98,6 +99,7 @@ def test_the_ui_calls_nobody_and_reads_the_workspace(stalls: ModuleType) -> None
     here = settings()
     command, environment = ui_command(here, "127.0.0.1", 8088)
     assert environment["DO_NOT_TRACK"] == "1"
+    assert importlib.util.find_spec(f"{command[command.index('-m') + 1]}.__main__") is not None
     config = load_config_from_file(LocalConfig, command[command.index("--conf-path") + 1])
     assert config.telemetry.enabled is False
     assert config.additional_components["database"].url == database(here)
