@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -354,7 +356,31 @@ class Supervisor:
         return 0 if before is None else before.revision
 
     def _is_all_ready(self) -> bool:
-        return set(self._models) == self._desired.models and all(child.ready for child in self._children())
+        return (
+            set(self._models) == self._desired.models
+            and all(child.ready for child in self._children())
+            and self._table.live == (None if self._desired.live is None else self._desired.live.version)
+            and (self.model_only or self._front_end_follows())
+        )
+
+    def _front_end_follows(self) -> bool:
+        """Whether the front end goes by the routes that stand: it reads them a moment after they are written.
+
+        One that can't serve the live version follows, too, and names its problem; the baseline answers then.
+        """
+        request = urllib.request.Request(  # noqa: S310 - the address is this supervisor's own, http
+            f"{self.front_end}/v1/models/{self.name}", headers={"X-ApiKey": self.key}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=1.0) as response:  # noqa: S310
+                shown = json.load(response)
+        except (urllib.error.HTTPError, ValueError):
+            # One that answers and does not tell is not waited for.
+            return True
+        except OSError:
+            return False
+        follows = (shown["revision"] or 0) >= self._table.revision
+        return follows and (shown["version"] == self._table.live or bool(shown["problem"]))
 
     def _drain(self) -> None:
         self._end(self._services)
