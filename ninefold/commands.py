@@ -35,7 +35,7 @@ store = typer.Typer(
 
 
 def _keys_file() -> Path:
-    return settings().keys_file or settings().home / "keys.json"
+    return settings().keys_path
 
 
 @key.command("create")

@@ -177,6 +177,11 @@ class Settings(BaseSettings):
             values["keys_file"] = home / "keys.json"
         return values
 
+    @property
+    def keys_path(self) -> Path:
+        """Where the hashes of the API keys lie."""
+        return self.keys_file or self.home / "keys.json"
+
     def folder(self, name: str) -> Path:
         """A folder of ``home`` (``data``, ``feast``, ``journal``, ``pipelines``, …), made when it is missing."""
         path = self.home / name

@@ -144,7 +144,7 @@ def orchestrator(
     from pipelines.api import runs_app
 
     here = settings()
-    keys_file = here.keys_file or here.home / "keys.json"
+    keys_file = here.keys_path
     if here.environment == "local":
         local_key(here.home, keys_file)
     store = open_store(here.store_url)

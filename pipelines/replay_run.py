@@ -39,7 +39,7 @@ def replay_here(
             f"There is no history of {use_case.name} in {data}.",
             remedy=f"Make it with: ninefold run training {use_case.name}",
         )
-    key = local_key(settings.home, settings.keys_file or settings.home / "keys.json")
+    key = local_key(settings.home, settings.keys_path)
     traffic = read_traffic(use_case, data, since, until)
     total = sum(map(len, traffic.requests.values()))
     online = open_online_store(settings.online_url)

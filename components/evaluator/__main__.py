@@ -13,7 +13,7 @@ from ninefold.settings import settings
 def main() -> None:
     """Serves until it is told to stop."""
     chosen = settings()
-    keys_file = chosen.keys_file or chosen.home / "keys.json"
+    keys_file = chosen.keys_path
     if chosen.environment == "local":
         local_key(chosen.home, keys_file)
     service = app(keys=Keys.from_file(keys_file), clock=WallClock(), settings=chosen)

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 from ninefold.dataset import local_path
 from ninefold.package import verify_package
 from ninefold.records import ModelVersion
+from ninefold.store.versions import BASELINE
 
 if TYPE_CHECKING:
     from ninefold.store import Store
-
-BASELINE_VERSION = 0
-"""The baseline's version number, of every use case."""
 
 
 def copy_package(source: Path, digest: str, models_url: str) -> Path:
@@ -55,7 +53,7 @@ def release_baseline(use_case: str, package: Path, digest: str, *, store: Store,
         uri=str(folder),
         metrics={},
         lengths=window_lengths(folder, digest),
-        version=BASELINE_VERSION,
+        version=BASELINE,
     )
     if store.live_version(use_case) is None:
         store.set_state(use_case, version.version, "live")
@@ -76,10 +74,7 @@ def release_candidate(
     version = store.register_version(
         use_case, digest=digest, uri=str(folder), metrics=dict(metrics), lengths=window_lengths(folder, digest)
     )
-    live = store.live_version(use_case)
     store.set_state(use_case, version.version, "live")
-    if live is not None and live.version != version.version:
-        store.set_state(use_case, live.version, "registered" if live.version == BASELINE_VERSION else "retired")
     return version
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.collector.production import NO_VERSION
 from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
 from components.evaluator.testset import register_test_set
@@ -17,8 +18,6 @@ from ninefold.clock import WallClock, parse_instant
 from ninefold.settings import settings
 from ninefold.store import Measurement, open_store
 from ninefold.usecase import load_use_case
-
-NO_VERSION = -1
 
 
 def record_and_release(

@@ -35,7 +35,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     use_case = load_use_case(options.use_case)
     # The port first: of two collectors of a use case, one must not touch what the other keeps.
     listener = bound_socket(options.host, options.port, name="collector")
-    keys = KeysFile(settings().keys_file or settings().home / "keys.json")
+    keys = KeysFile(settings().keys_path)
     with closing(open_store(settings().store_url)) as store:
         collector = Collector(use_case, settings(), store, keys)
         config = uvicorn.Config(

@@ -43,7 +43,7 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     """
     bounds = settings.serving
     metrics = Metrics(use_case.name)
-    keys_file = settings.keys_file or settings.home / "keys.json"
+    keys_file = settings.keys_path
     model_key = _model_key(settings, keys_file)
     keys = KeysFile(keys_file)
     folder = settings.folder("journal") / use_case.name

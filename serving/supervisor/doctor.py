@@ -203,7 +203,7 @@ def _ports(configuration: Settings, state: SupervisorState | None) -> Iterator[C
 
 
 def _keys(configuration: Settings) -> Iterator[Check]:
-    path = configuration.keys_file or configuration.home / "keys.json"
+    path = configuration.keys_path
     if not path.exists():
         local = configuration.environment == "local"
         text = "none yet; ninefold up makes one" if local else f"there is no {path}"

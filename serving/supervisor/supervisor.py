@@ -129,7 +129,7 @@ class Supervisor:
 
     @property
     def _keys_file(self) -> Path:
-        return self.settings.keys_file or self.settings.home / "keys.json"
+        return self.settings.keys_path
 
     def start(self) -> None:
         """Starts everything, and a thread that keeps it so; returns at once.
