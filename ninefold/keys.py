@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,6 +19,9 @@ from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError, NotAuthenticated, NotFound
 
 log = structlog.get_logger()
+
+if TYPE_CHECKING:
+    from ninefold.settings import Settings
 
 _PREFIX = "nf_"
 
@@ -178,3 +182,14 @@ def local_key(home: Path, keys_file: Path) -> str:
     key = create_key(keys_file, "local")
     replace_file(path, f"{key}\n".encode())
     return key
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The keys that a service admits, read once; on a laptop the one of its own tools is made first.
+
+    Raises:
+        ConfigurationError: The keys file is missing or broken.
+    """
+    if settings.environment == "local":
+        local_key(settings.home, settings.keys_path)
+    return Keys.from_file(settings.keys_path)

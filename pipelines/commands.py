@@ -139,16 +139,13 @@ def orchestrator(
     port: Annotated[int | None, typer.Option(help="Port; by default NINEFOLD_PORTS__ORCHESTRATOR.")] = None,
 ) -> None:
     """Serve the runs API: POST /v1/runs with a key."""
-    from ninefold.keys import Keys, local_key
+    from ninefold.keys import keys_of
     from ninefold.service import serve
     from pipelines.api import runs_app
 
     here = settings()
-    keys_file = here.keys_path
-    if here.environment == "local":
-        local_key(here.home, keys_file)
     store = open_store(here.store_url)
-    app = runs_app(store, here, Keys.from_file(keys_file), WallClock())
+    app = runs_app(store, here, keys_of(here), WallClock())
     serve(app, host=here.host, port=port or here.ports.orchestrator, name="orchestrator")
 
 
