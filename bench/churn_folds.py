@@ -36,7 +36,7 @@ def examples(use_case: UseCase) -> pl.DataFrame:
         history.views[view.name].drop("known_at"), on=list(view.key), how="left"
     )
     features = {f"{view.name}__{c.name}": to_numpy(frame[c.name]) for c in view.columns}
-    inputs = use_case.derive(features)
+    inputs = use_case.inputs_of(features)
     return pl.DataFrame(
         {
             "key": [str(value) for value in frame[use_case.key[0]].to_list()],

@@ -165,11 +165,13 @@ class Input:
         name: Its name in the derived columns and in the package's signature.
         kind: ``number`` (float32 in the model), ``category`` or ``text`` (string in the model).
         group: The group that an explanation adds its contribution to.
+        column: Request field or feature that it is without a change, where ``derive`` does not return it.
     """
 
     name: str
     kind: Literal["number", "category", "text"] = "number"
     group: str = ""
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

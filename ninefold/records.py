@@ -81,13 +81,15 @@ class Prediction:
         decided_at: The decision moment.
         received_at: When the front end got the request.
         version: Version of the package that answered; 0 is the baseline.
-        cohort: Cohort that the request fell in.
+        cohort: Cohort that the request fell in: ``live``, ``candidate``, or ``shadow`` for what nobody got to see.
         request: The request's fields, as JSON.
         features: Logical feature name → value that was read; null where there was none.
         value: The prediction, in the target's unit.
         fallback: Why the baseline answered; None where the model did.
         flags: What was odd (``unseen:carrier``, ``range:distance``, ``stale:weather``, ``missing:plane``, ``clipped``).
         latency_ms: From receiving the request to its answer.
+        rollout_id: Rollout that was open then; None where none was.
+        rollout_revision: Its revision, which says who was asked and with what share.
     """
 
     prediction_id: str
@@ -104,6 +106,8 @@ class Prediction:
     fallback: Fallback | None = None
     flags: tuple[str, ...] = ()
     latency_ms: float = 0.0
+    rollout_id: str | None = None
+    rollout_revision: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
@@ -122,6 +126,8 @@ class Prediction:
             "fallback": self.fallback,
             "flags": list(self.flags),
             "latency_ms": self.latency_ms,
+            "rollout_id": self.rollout_id,
+            "rollout_revision": self.rollout_revision,
         }
 
     @classmethod
@@ -142,6 +148,8 @@ class Prediction:
             fallback=document["fallback"],
             flags=tuple(document["flags"]),
             latency_ms=document["latency_ms"],
+            rollout_id=document.get("rollout_id"),
+            rollout_revision=document.get("rollout_revision"),
         )
 
 

@@ -74,7 +74,9 @@ class RouteTable:
         variants: Version → where it is served.
         candidate: Version that a rollout tries beside the live one; None while none is open.
         rollout: Id of that rollout; None while none is open.
-        cohorts: Who is in the candidate's cohort: share, salt and rules, as JSON; empty for nobody.
+        rollout_revision: Revision of that rollout; None while none is open.
+        shadow: Whether the candidate is asked beside the live version, for nobody to see.
+        cohorts: Who is in the candidate's cohort, as ``ninefold.cohorts.CohortRules`` in JSON; empty for nobody.
         weights: Version → its weight among direct clients of the gateway, relative to the others'; empty for the live
             version alone.
         gateway: Where the front end reaches variants; None where it asks them directly.
@@ -89,6 +91,8 @@ class RouteTable:
     variants: Mapping[int, Variant] = field(default_factory=dict)
     candidate: int | None = None
     rollout: str | None = None
+    rollout_revision: int | None = None
+    shadow: bool = False
     cohorts: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[int, int] = field(default_factory=dict)
     gateway: InnerGateway | None = None
@@ -120,6 +124,8 @@ class RouteTable:
             ],
             "candidate": self.candidate,
             "rollout": self.rollout,
+            "rollout_revision": self.rollout_revision,
+            "shadow": self.shadow,
             "cohorts": dict(self.cohorts),
             "weights": {str(version): weight for version, weight in self.weights.items()},
             "gateway": None,
@@ -140,6 +146,8 @@ class RouteTable:
             variants={v.version: v for v in variants},
             candidate=document.get("candidate"),
             rollout=document.get("rollout"),
+            rollout_revision=document.get("rollout_revision"),
+            shadow=document.get("shadow", False),
             cohorts=dict(document.get("cohorts", {})),
             weights={int(version): weight for version, weight in document.get("weights", {}).items()},
             gateway=None if gateway is None else InnerGateway(**gateway),

@@ -213,6 +213,18 @@ class UseCase:
                 remedy=f"Declared are {', '.join(sorted(known)) or 'none'}.",
             )
 
+    def inputs_of(self, columns: Columns) -> dict[str, Array]:
+        """Input columns of request and feature columns: what ``derive`` makes of them, and what passes unchanged.
+
+        Args:
+            columns: Request fields and features by name.
+        """
+        made = self.derive(columns)
+        for given in self.inputs:
+            if given.column is not None:
+                made[given.name] = columns[given.column]
+        return made
+
     def feature_views(self, lengths: Mapping[str, str] | None = None) -> tuple[FeatureView, ...]:
         """The exact views behind its features, batch first, windows at the chosen lengths."""
         windows = with_lengths(self.windows, dict(lengths or {}))

@@ -85,7 +85,7 @@ def check_live(use_case: UseCase, store: Store, settings: Settings, since: datet
         return evaluate(use_case, request, truth, prediction, blocks=blocks, version=number, expected_rows=len(given))
 
     def inputs(features: pl.DataFrame) -> Columns:
-        derived = use_case.derive({**request, **columns_of(features, FEATURE)})
+        derived = use_case.inputs_of({**request, **columns_of(features, FEATURE)})
         return {declared.name: derived[declared.name] for declared in use_case.inputs}
 
     return LiveCheck(

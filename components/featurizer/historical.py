@@ -187,7 +187,7 @@ def _decided_at(use_case: UseCase, requests: pl.DataFrame) -> pl.Series:
 
 
 def _inputs(use_case: UseCase, columns: Columns, rows: int) -> pl.DataFrame:
-    derived = use_case.derive(columns)
+    derived = use_case.inputs_of(columns)
     missing = [i.name for i in use_case.inputs if i.name not in derived]
     if missing:
         raise DataError(f"{use_case.name}: derive returned no {', '.join(missing)}, which it declares as inputs.")

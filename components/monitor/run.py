@@ -153,7 +153,7 @@ def watch(
 
 def with_inputs(use_case: UseCase, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with ``input.<name>``, ``baseline`` and ``prediction``, made from what was logged."""
-    derived = use_case.derive({**columns_of(frame, REQUEST), **columns_of(frame, FEATURE)})
+    derived = use_case.inputs_of({**columns_of(frame, REQUEST), **columns_of(frame, FEATURE)})
     made = [
         pl.Series(INPUT + i.name, np.asarray(derived[i.name], dtype=np.float64)).fill_nan(None)
         if i.kind == "number"

@@ -16,6 +16,7 @@ from ninefold.rollout.state import State
 
 Mode = Literal["canary", "ab"]
 Outcome = Literal["keep", "promote"]
+FirstRelease = Literal["live", "rollout"]
 
 _TIMES = ("deadline", "closes_after", "late_after")
 
@@ -57,6 +58,8 @@ class RolloutPolicy:
     """How a use case replaces one version by another.
 
     Args:
+        first_release: ``live``: the first model that passes its gate replaces the baseline at once, with which the gate
+            has compared it. ``rollout``: it opens a rollout like every other.
         mode: ``canary``: superiority is decided in shadow, then traffic moves in steps. ``ab``: both serve, a half
             each by default, and their cohorts' losses decide.
         steps: Shares of the audience that a canary serves, one after the other, growing, the last below 1: what the
@@ -91,6 +94,7 @@ class RolloutPolicy:
         guardrails: What stops it.
     """
 
+    first_release: FirstRelease = "live"
     mode: Mode = "canary"
     steps: tuple[float, ...] = (0.05, 0.2, 0.5)
     ab_share: float = 0.5
@@ -121,6 +125,10 @@ class RolloutPolicy:
             raise ConfigurationError(
                 f"Rollout: mode {self.mode!r} with outcome {self.outcome_at_maximum!r}.",
                 remedy="A mode is canary or ab, an outcome keep or promote.",
+            )
+        if self.first_release not in ("live", "rollout"):
+            raise ConfigurationError(
+                f"Rollout: first_release {self.first_release!r} is none.", remedy="Write live or rollout."
             )
         grows = all(a < b for a, b in zip((0.0, *self.steps), (*self.steps, 1.0), strict=True))
         if not self.steps or not grows:

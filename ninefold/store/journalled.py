@@ -21,7 +21,8 @@ def journalled(fields: Mapping[str, Any], request: Mapping[str, Any], features: 
     """The record of a prediction.
 
     Args:
-        fields: ``Prediction.to_json`` without request and features; instants may be aware datetimes.
+        fields: ``Prediction.to_json`` without request and features; instants may be aware datetimes, and the rollout
+            may be left out where none is open.
         request: The request's fields.
         features: What was read.
 
@@ -60,6 +61,9 @@ def row_of(record: bytes) -> dict[str, Any]:
         "fallback": document["fallback"],
         "flags": tuple(document["flags"]),
         "latency_ms": finite(document["latency_ms"]),
+        # Named where a rollout is open.
+        "rollout_id": document.get("rollout_id"),
+        "rollout_revision": document.get("rollout_revision"),
     }
 
 

@@ -232,6 +232,8 @@ def _prediction_row(record: Prediction) -> dict[str, Any]:
         "fallback": record.fallback,
         "flags": record.flags,
         "latency_ms": finite(record.latency_ms),
+        "rollout_id": record.rollout_id,
+        "rollout_revision": record.rollout_revision,
     }
 
 
@@ -251,6 +253,8 @@ def _prediction(row: Any) -> Prediction:
         fallback=row.fallback,
         flags=tuple(row.flags),
         latency_ms=row.latency_ms,
+        rollout_id=row.rollout_id,
+        rollout_revision=row.rollout_revision,
     )
 
 
@@ -311,8 +315,9 @@ def _event(row: Any) -> Event:
     )
 
 
+_PREDICTION_STAMPS = frozenset({"received_at_us", "latency_ms", "rollout_id", "rollout_revision"})
 PREDICTIONS: Kind[Prediction] = Kind(
-    tables.predictions, "prediction_id", "decided_at_us", frozenset({"received_at_us", "latency_ms"}),
+    tables.predictions, "prediction_id", "decided_at_us", _PREDICTION_STAMPS,
     _prediction_row, _prediction,
 )  # fmt: skip
 TRUTHS: Kind[Truth] = Kind(

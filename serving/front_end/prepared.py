@@ -84,7 +84,7 @@ class Preparer:
         reader = served.features if served is not None else self._versions.declared_features
         features = reader.read(rows, decided, received)
         columns = reader.columns.make([row + read.values for row, read in zip(rows, features, strict=True)])
-        inputs = self._use_case.derive(columns)
+        inputs = self._use_case.inputs_of(columns)
         prepared = Prepared(
             rows=rows,
             received=received,
