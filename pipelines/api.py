@@ -16,11 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ninefold.clock import Clock, format_instant
-from ninefold.errors import InvalidInput, NinefoldError, NotFound, Unavailable
+from ninefold.errors import InvalidInput, NotFound, StoreError, Unavailable
 from ninefold.keys import Keys
 from ninefold.service import JSON, authenticated, read_json, service_app
 from ninefold.settings import Settings
 from ninefold.store import Run, Store
+from ninefold.store.workers import end_abandoned
 from pipelines.launch import execute_run, read_result, request_run
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ IDLE_SECONDS = 1.0
 def runs_app(store: Store, settings: Settings, keys: Keys, clock: Clock) -> Starlette:
     """The application: ``POST /v1/runs``, ``GET /v1/runs``, ``GET /v1/runs/{id}``."""
     stop, wake = threading.Event(), threading.Event()
+    going: set[str] = set()
 
     async def create(request: Request) -> Response:
         authenticated(keys, request)
@@ -81,13 +83,29 @@ def runs_app(store: Store, settings: Settings, keys: Keys, clock: Clock) -> Star
             # Another process's request does not wake this one, so it also looks by itself.
             wake.wait(IDLE_SECONDS)
             wake.clear()
-            for run in reversed(store.runs(state="requested")):
+            try:
+                end_abandoned(store)
+                waiting = store.runs(state="requested")
+            except StoreError as error:
+                log.warning("the store was not asked for runs; it is tried again", error=str(error))
+                continue
+            for run in reversed(waiting):
                 if stop.is_set():
                     return
                 try:
-                    execute_run(run, store=store, settings=settings)
-                except NinefoldError as error:
-                    log.error("run failed", run=run.run_id, error=str(error))
+                    # Only a run that is this one's own tells of its steps.
+                    execute_run(run, store=store, settings=settings, on_step=lambda _, one=run: going.add(one.run_id))
+                except Exception as error:
+                    # The use case's own code may raise anything, and the next run has to have its turn.
+                    log.error("run failed", run=run.run_id, error=str(error), kind=type(error).__name__)
+                finally:
+                    going.clear()
+
+    def end_what_goes() -> None:
+        # The run's process ends with this one.
+        for run_id in list(going):
+            words = "The orchestrator was stopped meanwhile. Ask for it again: finished steps are cached."
+            store.update_run(run_id, state="failed", error=words, expected="running")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -96,6 +114,7 @@ def runs_app(store: Store, settings: Settings, keys: Keys, clock: Clock) -> Star
         yield
         stop.set()
         wake.set()
+        await asyncio.to_thread(end_what_goes)
 
     return service_app(
         routes=[

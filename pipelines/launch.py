@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ninefold.errors import NotFound, StepFailed
+from ninefold.errors import NinefoldError, NotFound, Outdated
 from ninefold.settings import Settings
 from ninefold.store import Run
+from ninefold.store.workers import at_work
 from ninefold.usecase import load_use_case
 from pipelines.code_digest import code_digest
 from pipelines.compile import PIPELINES
@@ -52,35 +53,43 @@ def execute_run(
 
     Raises:
         StepFailed: A step failed; the run is recorded as failed.
+        Outdated: Somebody else ended the run, because its worker could not be heard of for long.
     """
-    if not store.update_run(run.run_id, state="running", expected="requested"):
-        return None
+    with at_work(store, run.run_id) as mine:
+        if not mine or not store.update_run(run.run_id, state="running", expected="requested"):
+            return None
+        return _work(run, store, settings, on_step)
 
+
+def _work(
+    run: Run, store: Store, settings: Settings, on_step: Callable[[Step], None]
+) -> tuple[Finished, dict[str, Any]]:
     def report(step: Step) -> None:
-        store.update_run(run.run_id, state="running", step=step.name)
+        if not store.update_run(run.run_id, state="running", step=step.name, expected="running"):
+            raise Outdated(f"The run {run.run_id} was ended by somebody else.", remedy="Ask for a new one.")
         on_step(step)
 
-    arguments = {
-        "use_case": run.use_case,
-        **run.parameters,
-        "run_id": run.run_id,
-        "code_digest": code_digest(load_use_case(run.use_case)),
-    }
     try:
+        arguments = {
+            "use_case": run.use_case,
+            **run.parameters,
+            "run_id": run.run_id,
+            "code_digest": code_digest(load_use_case(run.use_case)),
+        }
         finished = run_pipeline(
             PIPELINES[run.pipeline], arguments, run_id=run.run_id, settings=settings, on_step=report
         )
         result = read_result(run, settings)
     except BaseException as error:
         # Also when it is interrupted: a run that nobody works on must not look as if it ran.
-        store.update_run(run.run_id, state="failed", error=_words(error))
+        store.update_run(run.run_id, state="failed", error=_words(error), expected="running")
         raise
-    store.update_run(run.run_id, state="succeeded")
+    store.update_run(run.run_id, state="succeeded", expected="running")
     return finished, result
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, StepFailed):
+    if isinstance(error, NinefoldError):
         return str(error)
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return "It was interrupted."

@@ -6,21 +6,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ninefold.errors import StepFailed
+from ninefold.errors import Outdated, StepFailed
 from ninefold.settings import Settings, settings
-from ninefold.store import open_store
+from ninefold.store import Run, open_store, workers
+from ninefold.store.workers import at_work, end_abandoned
+from pipelines import compile as compiled
+from pipelines.launch import execute_run, request_run
 from pipelines.run import Step, _cause, run_pipeline
 
 PATH = "tiny_pipeline:tiny"
 COMMAND = """
 import sys
+from datetime import timedelta
 from ninefold.cli import main
+from ninefold.store import workers
 from pipelines import compile as compiled
+workers.LASTING = timedelta(seconds=1.5)
 compiled.PIPELINES["training"] = "tiny_pipeline:tiny"
 sys.argv = ["ninefold", "run", "training", "churn", "--seed", "60"]
 main()
@@ -67,6 +74,49 @@ def _eventually(check: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def _is_found_abandoned(here: Settings) -> None:
+    with open_store(here.store_url) as store:
+        (killed,) = store.runs()
+        # Nothing says that it was killed, until it has not been heard of for long enough.
+        assert killed.state == "running"
+        _eventually(lambda: [run.run_id for run in end_abandoned(store)] == [killed.run_id])
+        (run,) = store.runs()
+        assert (run.state, run.ended_at is not None) == ("failed", True)
+        assert "went away during the step 'second'" in str(run.error)
+        assert end_abandoned(store) == []
+
+
+def test_a_run_that_is_worked_on_is_not_taken_for_abandoned(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "LASTING", timedelta(seconds=2))
+    with open_store(here.store_url) as store:
+        now = store.clock.now()
+        store.write_run(Run(run_id="r", pipeline="training", use_case="churn", state="running", started_at=now))
+        with at_work(store, "r") as mine:
+            assert mine
+            deadline = time.monotonic() + 4.5
+            while time.monotonic() < deadline:
+                assert end_abandoned(store) == []
+                with at_work(store, "r") as second:
+                    assert not second
+                time.sleep(0.05)
+        assert [run.run_id for run in end_abandoned(store)] == ["r"]
+
+
+def test_a_worker_that_was_given_up_stops_at_its_next_step(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(compiled.PIPELINES, "training", PATH)
+    with open_store(here.store_url) as store:
+        asked = request_run("training", "churn", {}, store=store, clock=store.clock)
+
+        def lose(step: Step) -> None:
+            store.update_run(asked.run_id, state="failed", error="given up")
+
+        with pytest.raises(Outdated, match="ended by somebody else"):
+            execute_run(asked, store=store, settings=here, on_step=lose)
+        (run,) = store.runs()
+    assert (run.state, run.step, run.error) == ("failed", "first", "given up")
+    assert not (here.home / "reports" / "arrivals" / asked.run_id).exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_process_and_is_recorded(here: Settings, number: signal.Signals) -> None:
     started = subprocess.Popen([sys.executable, "-c", COMMAND], stderr=subprocess.PIPE, text=True)
@@ -78,6 +128,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_recorded(here: Settings, nu
     _, said = started.communicate(timeout=30)
     _eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     if number == signal.SIGKILL:
+        _is_found_abandoned(here)
         return
     assert started.returncode == 130
     assert said.strip().endswith("Run the same command again to resume: finished steps are cached.")
