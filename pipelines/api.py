@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ from ninefold.settings import Settings
 from ninefold.store import Run, Store
 from ninefold.store.workers import end_abandoned
 from pipelines.launch import execute_run, read_result, request_run
+from pipelines.run import Step
 
 log = structlog.get_logger()
 
@@ -78,6 +79,10 @@ def runs_app(store: Store, settings: Settings, keys: Keys, clock: Clock) -> Star
             shown["result"] = await asyncio.to_thread(read_result, run, settings)
         return JSON(shown)
 
+    def taken(run: Run) -> Callable[[Step], None]:
+        # Only a run that this process took tells it of its steps.
+        return lambda _: going.add(run.run_id)
+
     def work() -> None:
         while not stop.is_set():
             # Another process's request does not wake this one, so it also looks by itself.
@@ -93,8 +98,7 @@ def runs_app(store: Store, settings: Settings, keys: Keys, clock: Clock) -> Star
                 if stop.is_set():
                     return
                 try:
-                    # Only a run that is this one's own tells of its steps.
-                    execute_run(run, store=store, settings=settings, on_step=lambda _, one=run: going.add(one.run_id))
+                    execute_run(run, store=store, settings=settings, on_step=taken(run))
                 except Exception as error:
                     # The use case's own code may raise anything, and the next run has to have its turn.
                     log.error("run failed", run=run.run_id, error=str(error), kind=type(error).__name__)

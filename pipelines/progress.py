@@ -138,5 +138,5 @@ def _print_training(console: Console, result: Mapping[str, Any]) -> None:
     marks = {"passed": "[green]✓[/green]", "failed": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
     for reason in result["reasons"]:
         console.print(f"  {marks[reason['outcome']]} {reason['words']}", highlight=False)
-    if result["version"] is not None:
-        console.print(f"Version {result['version']} of {result['use_case']} is live.", highlight=False)
+    for sentence in result["then"]:
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)

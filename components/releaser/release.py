@@ -1,6 +1,7 @@
-"""Release: a package that passed its gate goes to the model store and becomes a known version.
+"""Release: a package that passed its gate goes to the model store, becomes a known version, and opens a rollout.
 
-Everything here is idempotent: the same package is the same version, however often a run is repeated.
+Everything here is idempotent: the same package is the same version and has one rollout, however often a run is
+repeated, and wherever it broke off.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.releaser.outcome import Released
 from ninefold.dataset import local_path
 from ninefold.package import verify_package
-from ninefold.records import ModelVersion
+from ninefold.records import ModelVersion, derived_id
+from ninefold.rollout.policy import RolloutPolicy
+from ninefold.store.rollout_rows import ENDED, GOING_ON
 from ninefold.store.versions import BASELINE
 
 if TYPE_CHECKING:
     from ninefold.store import Store
+
+
+ACTOR = "release"
+"""Who opens rollouts and makes versions live, in their histories."""
 
 
 def copy_package(source: Path, digest: str, models_url: str) -> Path:
@@ -56,7 +64,7 @@ def release_baseline(use_case: str, package: Path, digest: str, *, store: Store,
         version=BASELINE,
     )
     if store.live_version(use_case) is None:
-        store.set_state(use_case, version.version, "live")
+        store.set_state(use_case, version.version, "live", actor=ACTOR, reason="nothing else is live")
     return version
 
 
@@ -66,16 +74,82 @@ def release_candidate(
     digest: str,
     *,
     metrics: Mapping[str, float],
+    policy: RolloutPolicy,
+    compared_with: int | None,
+    unserved: int | None = None,
+    reason: str,
     store: Store,
     models_url: str,
-) -> ModelVersion:
-    """Registers a candidate as the next version and makes it the live one; the version before it is retired."""
+) -> Released:
+    """Registers a candidate as the next version, and opens its rollout against the live one.
+
+    Where nobody answers but the baseline, with which the gate has compared it, it goes live at once, unless the
+    policy wants a rollout. A package that was a version before changes nothing, whatever became of that version.
+
+    Args:
+        use_case: Name of the use case.
+        package: The package's folder.
+        digest: Its digest.
+        metrics: Offline metrics.
+        policy: How it may replace the live version.
+        compared_with: The version that its gate compared it with; None where there was none.
+        unserved: A version that is live by the store, where today's code can't serve it: the baseline answers.
+        reason: Why it is released: what the gate found.
+        store: The production database.
+        models_url: Where packages lie.
+
+    Raises:
+        PackageError: The package is not the one that the digest names.
+    """
     folder = copy_package(package, digest, models_url)
     version = store.register_version(
         use_case, digest=digest, uri=str(folder), metrics=dict(metrics), lengths=window_lengths(folder, digest)
     )
-    store.set_state(use_case, version.version, "live")
-    return version
+    number = version.version
+    if (known := _known(version, store)) is not None:
+        return known
+    live = store.live_version(use_case)
+    waiting = next((one for one in store.rollouts(use_case) if one.state == "pending"), None)
+    ahead = next(iter(store.rollouts(use_case, states=GOING_ON)), None)
+    alone = live is None or (policy.first_release == "live" and live.version in (BASELINE, unserved))
+    if live is None or (alone and waiting is None and ahead is None):
+        store.set_state(use_case, number, "live", actor=ACTOR, reason=reason)
+        return Released(version=number, outcome="live")
+    opened = store.open_rollout(
+        use_case,
+        incumbent=live.version,
+        candidate=number,
+        policy=policy.to_json(),
+        actor=ACTOR,
+        # Whoever repeats this at the same time opens the same one.
+        rollout_id=derived_id(use_case, "release", digest),
+        reason=reason,
+    )
+    gave_way = None if waiting is None else store.find_rollout(waiting.rollout_id)
+    return Released(
+        version=number,
+        outcome="opened",
+        rollout=opened,
+        unmet=None if live.version in (BASELINE, unserved, compared_with) else live.version,
+        ahead=ahead,
+        superseded=gave_way.candidate if gave_way is not None and gave_way.state == "superseded" else None,
+    )
+
+
+def _known(version: ModelVersion, store: Store) -> Released | None:
+    """What became of a version that is not new; None where nothing has yet."""
+    if version.state == "live":
+        return Released(version=version.version, outcome="known_live")
+    mine = [one for one in store.rollouts(version.use_case, limit=1_000) if one.candidate == version.version]
+    if opened := [one for one in mine if one.state not in ENDED]:
+        others = store.rollouts(version.use_case, states=GOING_ON)
+        ahead = next((one for one in others if one.rollout_id != opened[0].rollout_id), None)
+        return Released(version=version.version, outcome="known_open", rollout=opened[0], ahead=ahead)
+    last = mine[0] if mine else None
+    # One that was promoted was live; what became of it then is told by its state.
+    if last is not None and last.state != "promoted":
+        return Released(version=version.version, outcome="known_ended", rollout=last)
+    return Released(version=version.version, outcome="known_retired") if version.state == "retired" else None
 
 
 def window_lengths(folder: Path, digest: str) -> dict[str, str]:

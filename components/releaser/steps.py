@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
 from components.evaluator.testset import register_test_set
 from components.releaser.features import bring_online
+from components.releaser.outcome import Released, words
 from components.releaser.release import release_baseline, release_candidate, window_lengths
-from ninefold.clock import WallClock, parse_instant
-from ninefold.settings import settings
+from ninefold.clock import Clock, EventClock, WallClock, parse_instant
+from ninefold.settings import Settings, settings
 from ninefold.store import Measurement, open_store
+from ninefold.store.pruning import newest_instant
 from ninefold.usecase import load_use_case
 
 
@@ -34,7 +37,7 @@ def record_and_release(
     report: str,
     summary: str,
 ) -> int:
-    """Keeps a run's report and result, registers the baseline and, when it passed, the candidate.
+    """Keeps a run's report and result, registers the baseline and, when it passed, the candidate with its rollout.
 
     Args:
         use_case: Name or import path.
@@ -62,33 +65,49 @@ def record_and_release(
         shutil.copyfile(source, folder / name)
     shutil.copyfile(evidence, folder / "evidence.json")
     register_test_set(here, declared.name, run_id, test)
-    store = open_store(here.store_url)
+    clock = _clock(here, until)
+    store = open_store(here.store_url, clock=clock)
     try:
-        known_by = parse_instant(until, field="until") if until else WallClock().now()
+        known_by = parse_instant(until, field="until") if until else clock.now()
         bring_online(declared, _lengths(baseline), settings=here, until=known_by)
         release_baseline(
             declared.name, Path(baseline[0]) / baseline[1], baseline[1], store=store, models_url=here.models_url
         )
-        version = None
+        released = None
         if action == "release" and found.candidate is not None:
-            # Rows first: a version that is live before its features are online would answer by its fallback.
+            # Rows first: a version that is asked before its features are online would answer by its fallback.
             bring_online(declared, _lengths(candidate), settings=here, until=known_by)
             released = release_candidate(
                 declared.name,
                 Path(candidate[0]) / candidate[1],
                 candidate[1],
                 metrics={name: value for name, value in found.candidate.metrics.items() if value == value},
+                policy=declared.rollout,
+                compared_with=found.incumbent_version,
+                unserved=found.unserved_version,
+                reason=decided.summary,
                 store=store,
                 models_url=here.models_url,
             )
-            version = released.version
-        store.write_metrics(_measurements(declared.name, found, version))
+        version = None if released is None else released.version
+        store.write_metrics(_measurements(declared.name, found, version, clock.now()))
     finally:
         store.close()
-    (folder / "result.json").write_text(
-        json.dumps(_result(declared.name, run_id, found, decided, version, folder), indent=1)
-    )
+    result = _result(declared.name, run_id, found, decided, released, folder)
+    result["then"] = [] if released is None else words(released, use_case)
+    (folder / "result.json").write_text(json.dumps(result, indent=1))
     return NO_VERSION if version is None else version
+
+
+def _clock(settings: Settings, until: str) -> Clock:
+    """Tells when versions and rollouts begin. In a replay that is when the requests are, not when the run is."""
+    if settings.clock == "wall":
+        return WallClock()
+    with open_store(settings.store_url) as store:
+        newest = newest_instant(store)
+    moments = [parse_instant(until, field="until")] if until else []
+    moments += [newest] if newest is not None else []
+    return EventClock(max(moments)) if moments else WallClock()
 
 
 def _lengths(package: tuple[str, str]) -> dict[str, str]:
@@ -96,8 +115,7 @@ def _lengths(package: tuple[str, str]) -> dict[str, str]:
     return window_lengths(Path(folder) / digest, digest)
 
 
-def _measurements(use_case: str, evidence: Evidence, version: int | None) -> Iterator[Measurement]:
-    now = WallClock().now()
+def _measurements(use_case: str, evidence: Evidence, version: int | None, now: datetime) -> Iterator[Measurement]:
     for evaluation, number in ((evidence.baseline, 0), (evidence.candidate, version)):
         if evaluation is None or number is None:
             continue
@@ -107,7 +125,7 @@ def _measurements(use_case: str, evidence: Evidence, version: int | None) -> Ite
 
 
 def _result(
-    use_case: str, run_id: str, evidence: Evidence, decision: GateDecision, version: int | None, folder: Path
+    use_case: str, run_id: str, evidence: Evidence, decision: GateDecision, released: Released | None, folder: Path
 ) -> dict[str, Any]:
     rows = []
     for name in ("baseline", "incumbent", "candidate"):
@@ -135,6 +153,7 @@ def _result(
         "action": decision.action,
         "summary": decision.summary,
         "reasons": [check.to_json() for check in decision.reasons],
-        "version": version,
+        "version": None if released is None else released.version,
+        "rollout": None if released is None else released.to_json(),
         "report": str(folder / "report.html"),
     }
