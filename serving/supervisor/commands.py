@@ -62,9 +62,10 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Show what is served and how it does. Exit code 1 when something is not as it should be."""
+    from ninefold.keys import local_key
     from ninefold.settings import settings
     from serving.supervisor.state import read_state
-    from serving.supervisor.status import rows
+    from serving.supervisor.status import rollout_row, rows
 
     state = read_state(settings().home)
     if state is None or not state.is_alive:
@@ -74,15 +75,20 @@ def status(
             typer.echo(f"Nothing runs in {settings().home}. Start with: ninefold up USE_CASE")
         raise typer.Exit(1)
     found = rows(state)
-    healthy = not state.problem and all(row.ready for row in found)
+    key = "" if state.rollout is None else local_key(settings().home, settings().keys_path)
+    rollout = rollout_row(state, key)
+    healthy = not state.problem and all(row.ready for row in found) and not (rollout and rollout.problem)
     if as_json:
         from dataclasses import asdict
 
         document = {"running": True, "use_case": state.use_case, "live": state.live, "problem": state.problem}
         lists = {"processes": [asdict(row) for row in found], "shares": [asdict(share) for share in state.shares]}
-        typer.echo(json.dumps({**document, **lists}, indent=1))
+        shown = {"rollout": None if rollout is None else rollout.to_json()}
+        typer.echo(json.dumps({**document, **lists, **shown}, indent=1))
     else:
         _show(found, f"{state.use_case}: version {_version(state.live)} is live")
+        for line in [] if rollout is None else rollout.lines():
+            typer.echo(line)
         if state.shares:
             typer.echo(f"Direct clients: {'; '.join(map(_share, state.shares))}")
         if state.problem:

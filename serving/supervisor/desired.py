@@ -33,11 +33,13 @@ class Desired:
 
     Args:
         live: The one that answers; None before anything is registered.
-        models: All that should run, the live one included.
+        models: All that should run, the live one and the candidate included.
+        candidate: The one that a rollout tries; None where none does.
     """
 
     live: Model | None
     models: frozenset[Model]
+    candidate: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,20 @@ class Plan:
     stop: tuple[Model, ...]
 
 
-def desired_models(versions: Sequence[ModelVersion]) -> Desired:
-    """The live version and the baseline. Where nothing is live, the baseline answers: it can be in production alone."""
+def desired_models(versions: Sequence[ModelVersion], candidate: int | None = None) -> Desired:
+    """The live version, the baseline, and the candidate of the open rollout.
+
+    Where nothing is live, the baseline answers: it can be in production alone.
+
+    Args:
+        versions: All versions of the use case.
+        candidate: The version that the open rollout tries; one that is retired is not run.
+    """
     models = {v.version: Model(v.version, v.digest, v.uri) for v in versions}
     live = next((models[v.version] for v in versions if v.state == "live"), models.get(BASELINE))
-    wanted = {m for m in (live, models.get(BASELINE)) if m is not None}
-    return Desired(live=live, models=frozenset(wanted))
+    tried = next((models[v.version] for v in versions if v.version == candidate and v.state != "retired"), None)
+    wanted = {m for m in (live, models.get(BASELINE), tried) if m is not None}
+    return Desired(live=live, models=frozenset(wanted), candidate=tried)
 
 
 def plan(desired: Desired, running: Mapping[Model, Running], live: Model | None, now: float) -> Plan:

@@ -13,8 +13,9 @@ from types import FrameType
 from ninefold.errors import ConfigurationError, NinefoldError, Unavailable
 from ninefold.logs import set_up_logs
 from ninefold.settings import Settings
+from serving.supervisor.specs import settings_environment
 from serving.supervisor.state import SupervisorState, end_leftovers, is_same, read_state
-from serving.supervisor.supervisor import Supervisor, settings_environment
+from serving.supervisor.supervisor import Supervisor
 
 Tell = Callable[[str], None]
 

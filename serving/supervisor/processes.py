@@ -22,6 +22,9 @@ STABLE_SECONDS = 30.0
 LOOP_FAILURES = 3
 """So many deaths in a row, none after a stable life, are a crash loop."""
 
+SETTLED_SECONDS = 2.0
+"""A process without a port that has run for so long is taken to be ready."""
+
 _LOG_BYTES = 16 * 2**20
 _READY_SECONDS = 1.0
 
@@ -51,7 +54,7 @@ class ChildSpec:
         command: Program and arguments.
         log: Where its output goes.
         folder: Its working directory.
-        port: Where it listens.
+        port: Where it listens; None where it doesn't.
         host: Address that it listens on.
         environment: Added to this process's own.
         version: Version that it serves; None where it serves none.
@@ -61,7 +64,7 @@ class ChildSpec:
     command: tuple[str, ...]
     log: Path
     folder: Path
-    port: int
+    port: int | None
     host: str = "127.0.0.1"
     environment: Mapping[str, str] = field(default_factory=dict)
     version: int | None = None
@@ -81,10 +84,14 @@ def started_at(pid: int) -> float | None:
         return None
 
 
+def reachable(host: str) -> str:
+    """The address at which this machine reaches what listens there."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+
+
 def is_ready(host: str, port: int) -> bool:
     """Whether a service says on ``/readyz`` that it can work."""
-    everywhere = host in ("0.0.0.0", "::")  # noqa: S104
-    connection = http.client.HTTPConnection("127.0.0.1" if everywhere else host, port, timeout=_READY_SECONDS)
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=_READY_SECONDS)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -119,6 +126,16 @@ class Child:
         self._log_start = 0
 
     @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://{self.spec.host}:{self.spec.port}"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no process of it runs at the moment."""
+        return self.process is None or self.process.poll() is not None
+
+    @property
     def state(self) -> State:
         """How it does, in one word."""
         if self._stopping and self.process is None:
@@ -146,9 +163,14 @@ class Child:
                 self._since = now
                 self._failed(now, str(error))
         if self.process is not None and not self.ready and not self._stopping:
-            self.ready = is_ready(self.spec.host, self.spec.port) and self.process.poll() is None
+            self.ready = self._works(now) and self.process.poll() is None
             self.was_ready |= self.ready
         return before != (self.state, self.process.pid if self.process else None)
+
+    def _works(self, now: float) -> bool:
+        if self.spec.port is None:
+            return now - self._since >= SETTLED_SECONDS
+        return is_ready(self.spec.host, self.spec.port)
 
     def _start(self, now: float) -> None:
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError
 from serving.gateway.process import Share
-from serving.supervisor.processes import started_at
+from serving.supervisor.processes import Child, started_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class ProcessState:
         name: ``front end``, ``collector``, ``model 7``.
         pid: Its number; None while it is not running.
         born: When it started, in seconds since 1970; tells it from a stranger with the same number.
-        host, port: Where it listens.
+        host, port: Where it listens; no port where it doesn't.
         state: In one word.
         restarts: How often it was started again.
         version: Version that it serves.
@@ -38,12 +38,34 @@ class ProcessState:
     pid: int | None
     born: float | None
     host: str
-    port: int
+    port: int | None
     state: str
     restarts: int
     version: int | None = None
     digest: str | None = None
     last_line: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRollout:
+    """The open rollout, as far as it is served here.
+
+    Args:
+        rollout_id: Its id.
+        state, step, revision: Where it stands in the store.
+        incumbent, candidate: Its versions.
+        share: Share of the audience that is to get the candidate's answer, 0 to 1.
+        routed: Whether the routes are those of this revision; not before the candidate's server is ready.
+    """
+
+    rollout_id: str
+    state: str
+    step: int
+    revision: int
+    incumbent: int
+    candidate: int
+    share: float
+    routed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +78,11 @@ class SupervisorState:
         ready: Whether everything has been ready since it started.
         model_only: Whether it runs model servers alone.
         live: Version that answers.
-        problem: Why the store can't be read, what keeps a version from being served, or which file the gateway refuses;
-            empty where nothing does.
+        problem: Why the store or its open rollout can't be read, why routes can't be written, or which file the gateway
+            refuses; empty where nothing is wrong.
         without_gateway: Why there is no gateway; empty where there is one.
         shares: How direct clients of the gateway are split.
+        rollout: The open rollout; None where none is.
         processes: Its children.
     """
 
@@ -73,6 +96,7 @@ class SupervisorState:
     processes: tuple[ProcessState, ...]
     without_gateway: str = ""
     shares: tuple[Share, ...] = ()
+    rollout: ServedRollout | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -88,6 +112,27 @@ def is_same(pid: int | None, born: float | None) -> bool:
     return found is not None and abs(found - born) < 0.05
 
 
+def process_state(child: Child, digest: str | None = None) -> ProcessState:
+    """A child as it stands.
+
+    Args:
+        child: The child.
+        digest: Package of the version that it serves.
+    """
+    return ProcessState(
+        name=child.spec.name,
+        pid=child.process.pid if child.process else None,
+        born=child.born,
+        host=child.spec.host,
+        port=child.spec.port,
+        state=child.state,
+        restarts=child.restarts,
+        version=child.spec.version,
+        digest=digest,
+        last_line="" if child.ready or not child.failures else child.last_line(),
+    )
+
+
 def state_path(home: Path) -> Path:
     """Where the state is kept."""
     return home / "run" / "supervisor.json"
@@ -99,6 +144,8 @@ def read_state(home: Path) -> SupervisorState | None:
         document = json.loads(state_path(home).read_bytes())
         document["processes"] = tuple(ProcessState(**process) for process in document["processes"])
         document["shares"] = tuple(Share(**share) for share in document["shares"])
+        rollout = document.get("rollout")
+        document["rollout"] = None if rollout is None else ServedRollout(**rollout)
         return SupervisorState(**document)
     except (OSError, ValueError, KeyError, TypeError):
         return None

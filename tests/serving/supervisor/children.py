@@ -20,6 +20,8 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
+IDLE = "import time; time.sleep(600)"
+
 
 def free_port() -> int:
     with socket.socket() as listener:

@@ -10,63 +10,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-from children import READY, free_port, runs, spec, wait_until
+from children import runs, wait_until
 from rich.console import Console
+from tiny_supervisor import Tiny
 
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError, Unavailable, UsageError
 from ninefold.package import write_package
 from ninefold.routes import read_routes
-from ninefold.settings import Gateway, Ports, Settings
+from ninefold.settings import Gateway, Settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store, open_store
 from ninefold.usecase import load_use_case
 from serving.supervisor import desired
 from serving.supervisor.commands import _announce
 from serving.supervisor.desired import Model
-from serving.supervisor.processes import ChildSpec
+from serving.supervisor.specs import settings_environment
 from serving.supervisor.state import end_leftovers, read_state
-from serving.supervisor.supervisor import Supervisor, settings_environment
-
-
-class Tiny(Supervisor):
-    """A supervisor whose children are tiny programs on the same ports."""
-
-    broken: frozenset[str] = frozenset()
-
-    def _spec(self, name: str, arguments: tuple[str, ...], port: int, version: int | None = None) -> ChildSpec:
-        code = "import sys; sys.exit('this package is damaged')" if name in self.broken else READY
-        tiny = spec(self.settings.folder("logs"), code, name=name.replace(" ", "-"), version=version)
-        return replace(tiny, name=name, port=port, command=(*tiny.command[:-1], str(port)))
-
-
-@pytest.fixture
-def configuration(tmp_path: Path) -> Settings:
-    ports = Ports(
-        front_end=free_port(), collector=free_port(), models_from=free_port(), gateway=free_port(),
-        gateway_inner=free_port(),
-    )  # fmt: skip
-    return Settings(home=tmp_path / "home", ports=ports, gateway=Gateway(use="never"))
-
-
-@pytest.fixture
-def with_gateway(configuration: Settings) -> Settings:
-    return configuration.model_copy(update={"gateway": Gateway(use="always")})
-
-
-@pytest.fixture
-def store(configuration: Settings) -> Iterator[Store]:
-    configuration.home.mkdir()
-    opened = open_store(configuration.store_url)
-    opened.register_version("arrivals", "d0", "/models/d0", version=0)
-    yield opened
-    opened.close()
 
 
 def live(store: Store, digest: str) -> int:
@@ -87,11 +51,12 @@ def test_it_serves_switches_retires_and_restarts(
         assert table is not None
         assert (table.live, sorted(table.variants)) == (1, [0, 1])
         assert [httpx.get(f"{v.url}/readyz").status_code for v in table.variants.values()] == [200, 200]
-        assert {line.partition(" is")[0] for line in told} <= {"front end", "collector", "model 0", "model 1"}
+        everything = {"front end", "collector", "model 0", "model 1"}
+        assert {line.partition(" is")[0] for line in told} <= everything
         state = read_state(configuration.home)
         assert state is not None
         pids = {process.name: process.pid for process in state.processes}
-        assert (state.ready, state.live, set(pids)) == (True, 1, {"front end", "collector", "model 0", "model 1"})
+        assert (state.ready, state.live, set(pids)) == (True, 1, everything)
 
         live(store, "d2")
         wait_until(lambda: (t := read_routes(supervisor.routes)) is not None and t.live == 2)
@@ -131,13 +96,12 @@ def test_through_the_gateway_versions_are_reached_before_the_front_end_reads_of_
             headers = table.gateway.headers(version, "live")
             return httpx.post(f"{table.gateway.url}/v1/models/arrivals:predict", headers=headers).status_code
 
-        # The tiny children know no POST; a version that the gateway does not know is its own 404.
-        assert (direct(), asked(0), asked(1), asked(2)) == ("1", 501, 501, 404)
+        assert (direct(), asked(0), asked(1), asked(2)) == ("1", 200, 200, 404)
         live(store, "d2")
         wait_until(lambda: (t := read_routes(supervisor.routes)) is not None and t.live == 2)
-        assert (direct(), asked(1), asked(2)) == ("2", 501, 501)
+        assert (direct(), asked(1), asked(2)) == ("2", 200, 200)
         wait_until(lambda: asked(1) == 404)
-        assert asked(2) == 501
+        assert asked(2) == 200
 
         state = read_state(with_gateway.home)
         assert state is not None
@@ -203,7 +167,7 @@ def test_a_version_that_does_not_start_leaves_the_old_one_answering(configuratio
     live(store, "d1")
     with Tiny(configuration, "arrivals", model_only=True) as supervisor:
         supervisor.wait_ready(20)
-        supervisor.broken = frozenset({"model 2"})
+        supervisor.specs.broken = frozenset({"model 2"})
         live(store, "d2")
 
         def looping() -> bool:
@@ -221,7 +185,7 @@ def test_a_version_that_does_not_start_leaves_the_old_one_answering(configuratio
 
 def test_what_never_starts_is_named_with_its_last_words(configuration: Settings, store: Store) -> None:
     supervisor = Tiny(configuration, "arrivals")
-    supervisor.broken = frozenset({"collector"})
+    supervisor.specs.broken = frozenset({"collector"})
     with supervisor, pytest.raises(Unavailable, match="collector does not start: this package is damaged"):
         supervisor.wait_ready(20)
 
@@ -231,7 +195,7 @@ def test_what_fails_within_it_ends_its_children_and_is_told(configuration: Setti
     with supervisor:
         supervisor.wait_ready(20)
         children = [child.process.pid for child in supervisor._children() if child.process is not None]
-        supervisor._advance = lambda now: 1 / 0  # type: ignore[method-assign,assignment]
+        supervisor._models.advance = lambda *_: 1 / 0  # type: ignore[method-assign,assignment]
         with pytest.raises(Unavailable, match="ZeroDivisionError"):
             supervisor.wait(20)
     assert children
@@ -274,7 +238,7 @@ def test_a_taken_model_port_is_replaced_by_a_free_one(configuration: Settings, s
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", configuration.ports.models_from))
         listener.listen()
-        made = Tiny(configuration, "arrivals")._model_spec(Model(0, "d0", "/models/d0"))
+        made = Tiny(configuration, "arrivals").specs.model(Model(0, "d0", "/models/d0"), ())
     assert made.port != configuration.ports.models_from
 
 
