@@ -148,6 +148,11 @@ class CohortRules:
             self, "_simple", not (audience.listed or audience.never or audience.attributes or audience.area)
         )
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether chance alone decides: everybody is drawn from, and nobody is listed."""
+        return self._simple
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
         return {"salt": self.salt, "share": self.share, "audience": self.audience.to_json()}

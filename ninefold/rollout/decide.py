@@ -46,10 +46,14 @@ class RolloutDecision:
     numbers: dict[str, float | int | None] = field(default_factory=dict)
 
     @property
+    def deciding(self) -> tuple[Reason, ...]:
+        """The reasons that decided."""
+        return tuple(reason for reason in self.reasons if reason.finding == "failed") or self.reasons[:1]
+
+    @property
     def words(self) -> str:
         """Why, in words: the reasons that decided."""
-        deciding = [reason for reason in self.reasons if reason.finding == "failed"] or list(self.reasons[:1])
-        return " ".join(reason.words for reason in deciding)
+        return " ".join(reason.words for reason in self.deciding)
 
     def event(self, *, by: str = "controller") -> Event | None:
         """What it does to the rollout; None for ``hold``."""

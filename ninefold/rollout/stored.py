@@ -84,6 +84,38 @@ def rollout_of(kept: KeptRollout, steps: Sequence[KeptStep]) -> Rollout:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a rollout stood at one of its revisions.
+
+    Args:
+        state: The state, or the one that a pause interrupted.
+        step: Place among the policy's steps.
+    """
+
+    state: State
+    step: int
+
+
+def stages_of(steps: Sequence[KeptStep]) -> dict[int, Stage]:
+    """Revision → where the rollout stood then: what a prediction that names the revision was answered under.
+
+    Args:
+        steps: The whole history, oldest first.
+    """
+    found: dict[int, Stage] = {}
+    stage = Stage("pending", 0)
+    for step in steps:
+        if step.revision in found:
+            continue
+        if step.to_state == "canary" and step.from_state != "paused":
+            stage = Stage("canary", stage.step + 1 if step.from_state == "canary" else 0)
+        elif step.to_state not in ("paused", stage.state):
+            stage = Stage(step.to_state, stage.step)
+        found[step.revision] = stage
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
     """What a rollout asks of the routes, in the terms of ``ninefold.routes.RouteTable``.

@@ -1,13 +1,15 @@
 """Rollouts: where each stands, and every step that led there, with its reasons.
 
-The store knows no rules of a rollout but two: of a use case one goes on and one waits, and a step is recorded only on
-the revision that it was decided on. When and why to step is decided elsewhere.
+The store knows no rules of a rollout but three: of a use case one goes on and one waits; a step is recorded only on
+the revision that it was decided on; and a candidate whose rollout ends without it is retired with that step, unless it
+is live. When and why to step is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, get_args
 
 import sqlalchemy as sa
@@ -25,9 +27,9 @@ from ninefold.store.rollout_rows import (
     rollout_from,
     step_from,
 )  # fmt: skip
-from ninefold.store.rows import to_micros
-from ninefold.store.tables import rollout_steps, rollouts
-from ninefold.store.versions import VERSIONS_LOCK, change_state
+from ninefold.store.rows import from_micros, to_micros
+from ninefold.store.tables import models, rollout_steps, rollouts
+from ninefold.store.versions import BASELINE, VERSIONS_LOCK, change_state
 
 
 class Rollouts(Database):
@@ -44,6 +46,7 @@ class Rollouts(Database):
         rollout_id: str | None = None,
         salt: str | None = None,
         reason: str = "",
+        at: datetime | None = None,
     ) -> StoredRollout:
         """Queues a candidate (``pending``). One that waits already is superseded; one that goes on is left alone.
 
@@ -58,6 +61,7 @@ class Rollouts(Database):
             rollout_id: Its id; a new one by default.
             salt: What cohorts are drawn with; a random one by default.
             reason: Why it is opened.
+            at: When, where the store's clock is not the one that requests go by; by default now.
         """
         with self.writing(alone=VERSIONS_LOCK) as connection:
             known = sa.and_(
@@ -67,11 +71,11 @@ class Rollouts(Database):
                 known = sa.or_(rollouts.c.rollout_id == rollout_id, known)
             if (found := connection.execute(sa.select(rollouts).where(known)).first()) is not None:
                 return rollout_from(found)
-            now = to_micros(self.clock.now())
+            now = to_micros(at or self.clock.now())
             waiting = sa.select(rollouts).where(rollouts.c.use_case == use_case, rollouts.c.state == "pending")
             for row in connection.execute(waiting).all():
                 why = f"version {candidate} is newer"
-                _change(connection, row, now, actor, "supersede", "superseded", row.step, (why,), {})
+                _change(connection, row, now, actor, "supersede", "superseded", (why,), {})
             identity = rollout_id or uuid.uuid4().hex
             opened = {
                 "rollout_id": identity,
@@ -106,10 +110,13 @@ class Rollouts(Database):
         numbers: Mapping[str, Any] | None = None,
         lease: Lease | None = None,
         live: int | None = None,
+        incumbent: int | None = None,
+        at: datetime | None = None,
     ) -> StoredRollout:
         """Records what was decided, and moves the rollout there: both, or neither.
 
-        Where neither state nor step changes, history gains an entry and the revision stays.
+        Where neither state, step nor incumbent changes, history gains an entry and the revision stays. A candidate
+        that is rolled back or superseded is retired in the same transaction, unless it is live.
 
         Args:
             rollout_id: The rollout.
@@ -122,11 +129,14 @@ class Rollouts(Database):
             numbers: What it rests on, as JSON.
             lease: Refuse when the decider lost this lease.
             live: This version becomes the live one, in the same transaction.
+            incumbent: The version that it is compared with from now on; None keeps it.
+            at: When, where the store's clock is not the one that requests go by; by default now.
 
         Raises:
             NotFound: There is no such rollout, or no such version.
             UsageError: There is no such state.
-            Outdated: The rollout has moved on since, or somebody else has the lease; nothing is recorded.
+            Outdated: The rollout has moved on since, somebody else has the lease, or a version is to go live in place
+                of one that is live no longer; nothing is recorded.
             StoreError: Another rollout of the use case goes on or waits already.
         """
         if state not in get_args(RolloutState):
@@ -144,12 +154,17 @@ class Rollouts(Database):
                     remedy="Look again and decide anew.",
                 )
             _require_room(connection, row, state)
-            now = self.clock.now()
-            place = row.step if step is None else step
-            _change(connection, row, to_micros(now), actor, action, state, place, tuple(reasons), dict(numbers or {}))
+            now = at or self.clock.now()
+            compared = row.incumbent if incumbent is None else incumbent
             if live is not None:
-                reason = "; ".join(reasons) or f"rollout {rollout_id}: {action}"
-                change_state(connection, row.use_case, live, "live", now=now, actor=actor, reason=reason)
+                _require_live(connection, row, compared, live)
+                change_state(
+                    connection, row.use_case, live, "live", now=now, actor=actor, reason=_why(row, action, reasons)
+                )
+            _change(
+                connection, row, to_micros(now), actor, action, state, tuple(reasons), dict(numbers or {}),
+                step=step, incumbent=compared,
+            )  # fmt: skip
             return rollout_from(_found(connection, rollout_id))
 
     def rollout(self, use_case: str) -> StoredRollout | None:
@@ -216,6 +231,18 @@ def _require_room(connection: Connection, row: Any, state: RolloutState) -> None
         )
 
 
+def _require_live(connection: Connection, row: Any, compared: int, live: int) -> None:
+    """Refuses to replace a version that the decision knows nothing of."""
+    query = sa.select(models.c.version).where(models.c.use_case == row.use_case, models.c.state == "live")
+    # Where none is live, the baseline answers.
+    answers = connection.execute(query).scalar()
+    if (BASELINE if answers is None else answers) not in (compared, live):
+        raise Outdated(
+            f"Version {answers} of {row.use_case} is live now, not version {compared}, which {live} was compared with.",
+            remedy="Look again and decide anew.",
+        )
+
+
 def _change(
     connection: Connection,
     row: Any,
@@ -223,16 +250,21 @@ def _change(
     actor: str,
     action: str,
     state: RolloutState,
-    step: int,
     reasons: tuple[str, ...],
     numbers: dict[str, Any],
+    *,
+    step: int | None = None,
+    incumbent: int | None = None,
 ) -> None:
-    changes = (state, step) != (row.state, row.step)
+    place = row.step if step is None else step
+    compared = row.incumbent if incumbent is None else incumbent
+    changes = (state, place, compared) != (row.state, row.step, row.incumbent)
     revision = row.revision + 1 if changes else row.revision
     if changes:
         values = {
             "state": state,
-            "step": step,
+            "step": place,
+            "incumbent": compared,
             "revision": revision,
             "updated_at_us": now_us,
             "ended_at_us": now_us if state in ENDED else None,
@@ -240,6 +272,20 @@ def _change(
         }
         connection.execute(rollouts.update().where(rollouts.c.rollout_id == row.rollout_id).values(values))
     _append(connection, row.rollout_id, now_us, actor, action, reasons, numbers, row.state, state, revision)
+    if state in ("rolled_back", "superseded"):
+        _retire_candidate(connection, row, now_us, actor, _why(row, action, reasons))
+
+
+def _retire_candidate(connection: Connection, row: Any, now_us: int, actor: str, reason: str) -> None:
+    """The baseline stands by whatever happens, and what is live goes on."""
+    mine = (models.c.use_case == row.use_case, models.c.version == row.candidate, models.c.version != BASELINE)
+    if connection.execute(sa.select(models.c.state).where(*mine)).scalar() == "registered":
+        now = from_micros(now_us)
+        change_state(connection, row.use_case, row.candidate, "retired", now=now, actor=actor, reason=reason)
+
+
+def _why(row: Any, action: str, reasons: Sequence[str]) -> str:
+    return "; ".join(reasons) or f"rollout {row.rollout_id}: {action}"
 
 
 def _append(

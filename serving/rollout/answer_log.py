@@ -1,0 +1,208 @@
+"""What was answered while a rollout is open, as columns, kept up to date from the store at little cost.
+
+Only answers that name the rollout are looked at: the front end names it as soon as it goes by it, and an answer from
+before has no counterpart to be compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ninefold.cohorts import CohortRules, cohort_of
+from ninefold.errors import DataError, InvalidInput
+from ninefold.records import entity_key
+from ninefold.store.tables import predictions
+from ninefold.usecase import UseCase
+from serving.front_end.columns import ColumnMaker
+from serving.rollout.hours import Hours
+from serving.rollout.null_counter import NullCounter
+from serving.rollout.truth_log import Codes
+
+Array = np.ndarray[Any, Any]
+
+COHORTS = ("live", "candidate", "shadow")
+LIVE, CANDIDATE, SHADOW = range(3)
+_ERRORS = frozenset({"model_unreachable", "model_slow", "model_error"})
+ANSWERED, ERROR, FALLBACK = range(3)
+"""Of an answer: the version's own; none that it could give; given in its place, without asking it."""
+
+_KINDS: Mapping[str, Any] = {
+    "key": np.int64, "block": np.int64, "cohort": np.int8, "version": np.int64, "outcome": np.int8, "value": float,
+    "decided": np.int64, "received": np.int64, "latency_ms": float, "revision": np.int64, "drawn": bool,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerColumns:
+    """Answers, one a row.
+
+    Args:
+        key: Number of the key.
+        block: Number of the block's label.
+        cohort: ``LIVE``, ``CANDIDATE`` or ``SHADOW``.
+        version: The version that answered.
+        outcome: ``ANSWERED``, ``ERROR`` or ``FALLBACK``.
+        value: The prediction.
+        decided: Decision moment, microseconds since 1970.
+        received: When it was asked, likewise.
+        latency_ms: How long it took.
+        revision: Revision of the rollout that it was answered under; 0 where it names none.
+        drawn: Whether chance decided the cohort; not so for who is listed, or outside of the audience.
+    """
+
+    key: Array
+    block: Array
+    cohort: Array
+    version: Array
+    outcome: Array
+    value: Array
+    decided: Array
+    received: Array
+    latency_ms: Array
+    revision: Array
+    drawn: Array
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One hour."""
+
+    columns: tuple[Array, ...]
+    nulls: Array
+    asked: int
+
+
+class AnswerLog:
+    """The answers of one rollout.
+
+    Args:
+        use_case: Whose.
+        rollout_id: Id of the rollout.
+        rules: Its cohorts, at any share.
+        since: Least decision moment that is looked for, in microseconds.
+        nulls: Counts the nulls of what the candidate was asked; None counts none.
+        keys: Numbers of keys; new ones are added.
+    """
+
+    def __init__(
+        self, use_case: UseCase, rollout_id: str, rules: CohortRules, since: int, nulls: NullCounter | None, keys: Codes
+    ) -> None:
+        self._use_case = use_case
+        self._rollout_id = rollout_id
+        self._rules = CohortRules(salt=rules.salt, share=1.0, audience=rules.audience)
+        self._counter = nulls
+        self._keys = keys
+        self._blocks = Codes()
+        names = [field.name for field in use_case.request]
+        self._names = names
+        self._key = [names.index(name) for name in rules.audience.unit or use_case.key]
+        self._columns = ColumnMaker([(field.name, field.kind) for field in use_case.request])
+        where = (predictions.c.use_case == use_case.name, predictions.c.decided_at_us >= since)
+        self._hours = Hours(predictions.c.decided_at_us, where, self._read)
+        self.columns = AnswerColumns(*(np.empty(0, dtype=kind) for kind in _KINDS.values()))
+        """All answers, by decision moment."""
+        self.nulls: Array | None = None if nulls is None else nulls.count([], [])
+        """Nulls of each of the candidate's inputs in ``asked`` answers; None where nobody counts."""
+        self.asked = 0
+        """Answers that the candidate gave or was to give."""
+
+    @property
+    def labels(self) -> Array:
+        """Labels of blocks by their numbers."""
+        return np.array(list(self._blocks), dtype=object)
+
+    def look(self, connection: Connection) -> None:
+        """Reads what came since the last look.
+
+        Raises:
+            DataError: The use case's own code fails on what was answered.
+        """
+        if not self._hours.look(connection):
+            return
+        parts = self._hours.parts
+        self.columns = AnswerColumns(
+            *(
+                np.concatenate([part.columns[n] for part in parts] or [np.empty(0, dtype=kind)])
+                for n, kind in enumerate(_KINDS.values())
+            )
+        )
+        self.asked = sum(part.asked for part in parts)
+        if self._counter is not None:
+            self.nulls = sum((part.nulls for part in parts), self._counter.count([], []))
+
+    def _read(self, connection: Connection, since: int, until: int) -> _Part:
+        table = predictions.c
+        asked = table.cohort.in_(("candidate", "shadow"))
+        query = sa.select(
+            table.key, table.cohort, table.version, table.fallback, table.value, table.decided_at_us,
+            table.received_at_us, table.latency_ms, table.rollout_revision, table.request,
+            sa.case((asked, table.features)).label("features"),
+        ).where(
+            table.use_case == self._use_case.name, table.decided_at_us >= since, table.decided_at_us < until,
+            table.rollout_id == self._rollout_id, table.cohort.in_(COHORTS),
+        )  # fmt: skip
+        rows = connection.execute(query.order_by(table.decided_at_us, table.prediction_id)).all()
+        if not rows:
+            nulls = self._counter.count([], []) if self._counter is not None else np.empty(0, dtype=np.int64)
+            return _Part(tuple(np.empty(0, dtype=kind) for kind in _KINDS.values()), nulls, 0)
+        requests = [self._checked(row.request) for row in rows]
+        listed = (
+            [self._keys[row.key] for row in rows],
+            self._labelled(requests),
+            [COHORTS.index(row.cohort) for row in rows],
+            [row.version for row in rows],
+            [ANSWERED if r.fallback is None else ERROR if r.fallback in _ERRORS else FALLBACK for r in rows],
+            [row.value for row in rows],
+            [row.decided_at_us for row in rows],
+            [row.received_at_us for row in rows],
+            [row.latency_ms for row in rows],
+            [row.rollout_revision or 0 for row in rows],
+            [self._is_drawn(request) for request in requests],
+        )
+        columns = tuple(np.array(c, dtype=kind) for c, kind in zip(listed, _KINDS.values(), strict=True))
+        places = [place for place, row in enumerate(rows) if row.cohort != "live"]
+        return _Part(columns, self._nulls_of([rows[p] for p in places], [requests[p] for p in places]), len(places))
+
+    def _checked(self, request: Mapping[str, Any]) -> list[Any]:
+        values = []
+        for field in self._use_case.request:
+            value = request.get(field.name)
+            try:
+                values.append(None if value is None else field.check(value))
+            except InvalidInput:
+                # The use case was declared otherwise when it was asked.
+                values.append(None)
+        return values
+
+    def _labelled(self, requests: list[list[Any]]) -> list[int]:
+        try:
+            labels = self._use_case.block(self._columns.make(requests))
+        except Exception as error:
+            # The use case's own code may raise anything.
+            raise DataError(f"The block of {self._use_case.name} can't be told of its requests: {error!r}.") from error
+        return [self._blocks[str(label)] for label in labels.tolist()]
+
+    def _nulls_of(self, rows: list[Any], requests: list[list[Any]]) -> Array:
+        if self._counter is None:
+            return np.empty(0, dtype=np.int64)
+        try:
+            return self._counter.count(requests, [row.features or {} for row in rows])
+        except Exception as error:
+            raise DataError(f"The derive of {self._use_case.name} fails on what was logged: {error!r}.") from error
+
+    def _is_drawn(self, request: list[Any]) -> bool:
+        if self._rules.is_simple:
+            return True
+        unit = entity_key([request[place] for place in self._key])
+        if unit in self._rules.audience.listed:
+            return False
+        return cohort_of(self._rules, dict(zip(self._names, request, strict=True)), unit) == "candidate"

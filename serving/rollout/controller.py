@@ -1,0 +1,303 @@
+"""The controller of one use case's rollouts: one look is read, decide, record.
+
+The store is the only thing that it changes. Whoever starts model servers makes routes of what stands there, so a
+controller that is killed at any point leaves either the old step or the new one, whole, and the next look goes on from
+it. A lease lets one controller look at a time, and each step names the lease and the revision that it rests on, so one
+that lost its turn records nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import structlog
+
+from ninefold.clock import Clock, format_instant
+from ninefold.errors import NinefoldError, Outdated, StoreError
+from ninefold.package import verify_package
+from ninefold.records import ModelVersion
+from ninefold.rollout.decide import RolloutDecision, decide
+from ninefold.rollout.evidence import Evidence
+from ninefold.rollout.guardrails import FEATURES_NULL
+from ninefold.rollout.policy import RolloutPolicy
+from ninefold.rollout.reason import Reason
+from ninefold.rollout.state import Rollout, apply
+from ninefold.rollout.stored import rollout_of
+from ninefold.store import Lease, RolloutStep, Store, StoredRollout
+from ninefold.store.versions import BASELINE
+from ninefold.usecase import UseCase
+from serving.rollout.evidence_reader import EvidenceReader
+from serving.rollout.null_counter import NullCounter
+
+log = structlog.get_logger()
+
+Obstacle = Callable[[ModelVersion], str]
+"""Why a candidate can't be asked yet, in words; empty where nothing stands in the way."""
+
+ACTOR = "controller"
+_LASTING = timedelta(minutes=2)
+_SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may be apart."""
+_STOPS = frozenset({"harm", "errors", "latency", "fallbacks", FEATURES_NULL})
+"""What ends a rollout whatever the clock says: it rests on what was counted."""
+
+
+def no_obstacle(_: ModelVersion) -> str:
+    """Nothing stands in the way."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A rollout as it stands, in the store's terms and in the rules'.
+
+    Args:
+        kept: What the store holds.
+        steps: Its whole history, oldest first.
+        rollout: The same, folded.
+        policy: The policy that it was opened with.
+        candidate: The candidate's version; None where it is not known.
+        live: The version that answers.
+    """
+
+    kept: StoredRollout
+    steps: Sequence[RolloutStep]
+    rollout: Rollout
+    policy: RolloutPolicy
+    candidate: ModelVersion | None
+    live: int
+
+
+def standing(store: Store, kept: StoredRollout) -> Standing:
+    """Reads how a rollout stands."""
+    steps = store.steps(kept.rollout_id)
+    live = store.live_version(kept.use_case)
+    return Standing(
+        kept=kept,
+        steps=steps,
+        rollout=rollout_of(kept, steps),
+        policy=RolloutPolicy.from_json(kept.policy),
+        candidate=store.version(kept.use_case, kept.candidate),
+        live=live.version if live is not None else BASELINE,
+    )
+
+
+def null_counter(use_case: UseCase, candidate: ModelVersion | None) -> NullCounter | None:
+    """Counts the nulls of a candidate's inputs; None where its package can't be read, or is of another ``derive``."""
+    try:
+        return NullCounter(use_case, verify_package(candidate.uri, candidate.digest)) if candidate is not None else None
+    except NinefoldError as error:
+        log.warning("nulls are not counted", use_case=use_case.name, error=str(error))
+        return None
+
+
+class Controller:
+    """Leads the rollouts of one use case.
+
+    Args:
+        use_case: Whose.
+        store: The production database.
+        clock: The clock that requests go by.
+        obstacle: Says why a candidate that waits can't be asked yet.
+        holder: Who this is, for people.
+        lasting: For how long a look keeps others from looking.
+    """
+
+    def __init__(
+        self,
+        use_case: UseCase,
+        store: Store,
+        *,
+        clock: Clock,
+        obstacle: Obstacle = no_obstacle,
+        holder: str = ACTOR,
+        lasting: timedelta = _LASTING,
+    ) -> None:
+        self._use_case = use_case
+        self._store = store
+        self._clock = clock
+        self._obstacle = obstacle
+        self._holder = holder
+        self._lasting = lasting
+        self._lease: Lease | None = None
+        self._reader: EvidenceReader | None = None
+
+    def look(self) -> RolloutDecision | None:
+        """One look at the rollout that goes on, else at the one that waits.
+
+        Returns:
+            What was decided and recorded; None where nothing was decided: there is no rollout, another controller
+            leads, or the store can't be read or written.
+        """
+        try:
+            lease = self._leading()
+            kept = self._store.rollout(self._use_case.name) if lease is not None else None
+            if lease is None or kept is None:
+                self._reader = None
+                return None
+            found = standing(self._store, kept)
+            return self._mended(found, lease) or self._decided(found, lease)
+        except Outdated as error:
+            # Somebody else acted since: a person, or another controller. The next look sees what they did.
+            self._lease = None
+            log.info("rollout has moved on", use_case=self._use_case.name, error=str(error))
+        except StoreError as error:
+            log.error("rollout is held", use_case=self._use_case.name, error=str(error))
+        return None
+
+    def close(self) -> None:
+        """Gives the lease back, so that another controller need not wait for its end."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            try:
+                self._store.release_lease(lease)
+            except StoreError as error:
+                log.warning("lease not given back", lease=lease.name, error=str(error))
+
+    def _leading(self) -> Lease | None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease = self._store.renew_lease(lease, self._lasting)
+        if lease is None:
+            lease = self._store.take_lease(f"rollout/{self._use_case.name}", self._holder, self._lasting)
+        self._lease = lease
+        return lease
+
+    def _mended(self, found: Standing, lease: Lease) -> RolloutDecision | None:
+        """What was done about a rollout that no longer fits the versions; None where it fits."""
+        kept, live = found.kept, found.live
+        name = f"Version {kept.candidate}"
+        if kept.candidate == live:
+            return self._end(found, lease, "promote", f"{name} is live already: it was made so by hand.")
+        if found.candidate is None:
+            return self._end(found, lease, "rollback", f"{name} is not registered.")
+        if found.candidate.state == "retired":
+            return self._end(found, lease, "rollback", f"{name} was retired meanwhile.")
+        if kept.incumbent == live:
+            return None
+        if kept.state != "pending":
+            words = f"Version {live} went live in place of {kept.incumbent}, which {name.lower()} was compared with."
+            return self._end(found, lease, "rollback", words)
+        words = f"Version {live} is live now in place of {kept.incumbent}: {name.lower()} is compared with it."
+        decision = self._hold(found, Reason("incumbent", "unknown", words))
+        self._store.record_step(
+            kept.rollout_id, revision=kept.revision, actor=ACTOR, action="rebase", state="pending", reasons=(words,),
+            numbers=kept_numbers(decision), lease=lease, incumbent=live, at=decision.at,
+        )  # fmt: skip
+        self._tell("rebase", found, decision)
+        return decision
+
+    def _end(
+        self, found: Standing, lease: Lease, action: Literal["promote", "rollback"], words: str
+    ) -> RolloutDecision:
+        decision = replace(
+            self._hold(found, Reason("versions", "failed", words)), action=action, share=float(action == "promote")
+        )
+        self._record(found, decision, lease)
+        return decision
+
+    def _hold(self, found: Standing, *reasons: Reason) -> RolloutDecision:
+        rollout = found.rollout
+        share = found.policy.share(rollout.stage, rollout.step)
+        return RolloutDecision(
+            action="hold", at=self._clock.now(), revision=rollout.revision, step=None, share=share, reasons=reasons
+        )
+
+    def _decided(self, found: Standing, lease: Lease) -> RolloutDecision:
+        evidence = self._evidence(found)
+        decision = decide(found.rollout, evidence, found.policy)
+        newest = self._reader.newest_answer() if self._reader is not None else None
+        trouble = clock_trouble(found, newest, evidence.at)
+        if trouble is not None and not _stops(decision):
+            decision = replace(
+                decision, action="hold", step=None, share=self._hold(found).share,
+                reasons=(trouble, *(r for r in decision.reasons if r.finding != "failed")),
+            )  # fmt: skip
+        if decision.action != "hold" or _is_news(decision, found.steps):
+            self._record(found, decision, lease)
+        else:
+            log.debug("rollout", use_case=self._use_case.name, action="hold", words=decision.words)
+        return decision
+
+    def _evidence(self, found: Standing) -> Evidence:
+        at = self._clock.now()
+        if found.rollout.state == "pending":
+            # A candidate that was never asked has nothing to read.
+            return Evidence(at=at, obstacle=self._obstacle(found.candidate) if found.candidate is not None else "")
+        reader = self._reader
+        fits = reader is not None and reader.rollout_id == found.kept.rollout_id
+        if reader is None or not fits or not reader.counts_nulls:
+            nulls = null_counter(self._use_case, found.candidate)
+            if reader is None or not fits or nulls is not None:
+                reader = EvidenceReader(self._use_case, self._store, found.rollout, found.policy, nulls)
+        self._reader = reader
+        return reader.read(found.rollout, found.steps, at)
+
+    def _record(self, found: Standing, decision: RolloutDecision, lease: Lease) -> None:
+        event = decision.event(by=ACTOR)
+        moved = found.rollout if event is None else apply(found.rollout, event)
+        self._store.record_step(
+            found.kept.rollout_id,
+            revision=found.kept.revision,
+            actor=ACTOR,
+            action=decision.action,
+            state=moved.state,
+            step=moved.step,
+            reasons=tuple(reason.words for reason in decision.deciding),
+            numbers=kept_numbers(decision),
+            lease=lease,
+            live=found.kept.candidate if moved.state == "promoted" and found.kept.candidate != found.live else None,
+            at=decision.at,
+        )
+        self._tell(decision.action, found, decision)
+
+    def _tell(self, action: str, found: Standing, decision: RolloutDecision) -> None:
+        log.info(
+            "rollout",
+            use_case=self._use_case.name,
+            rollout=found.kept.rollout_id,
+            candidate=found.kept.candidate,
+            state=found.kept.state,
+            action=action,
+            share=decision.share,
+            words=decision.words,
+            **{name: n for name, n in decision.numbers.items() if n is not None and math.isfinite(n)},
+        )
+
+
+def kept_numbers(decision: RolloutDecision) -> dict[str, Any]:
+    """What history keeps beside the words: the numbers, the share, and every reason that was looked at."""
+    return {**decision.numbers, "share": decision.share, "looked_at": [r.to_json() for r in decision.reasons]}
+
+
+def clock_trouble(found: Standing, newest_answer: datetime | None, at: datetime) -> Reason | None:
+    """Whether a clock went wrong: what happened lies ahead of now. None where it seems right."""
+    ahead = {
+        "was opened": found.kept.opened_at,
+        "entered its step": found.rollout.entered_at,
+        "was last decided about": found.steps[-1].at if found.steps else None,
+        "was last asked": newest_answer,
+    }
+    for what, instant in ahead.items():
+        if instant is not None and instant > at + (_SKEW if what == "was last asked" else timedelta(0)):
+            words = f"The clock says {format_instant(at)}, and the rollout {what} at {format_instant(instant)}."
+            return Reason("clock", "unknown", words)
+    return None
+
+
+def _stops(decision: RolloutDecision) -> bool:
+    """Whether it is a rollback that needs no clock."""
+    return decision.action == "rollback" and any(reason.name in _STOPS for reason in decision.deciding)
+
+
+def _is_news(decision: RolloutDecision, steps: Sequence[RolloutStep]) -> bool:
+    """Whether a hold tells what the last entry of the history does not: something else was found of something."""
+    if not steps or steps[-1].action != "hold":
+        return True
+    looked_at = steps[-1].numbers.get("looked_at", ())
+    before = [(reason.get("name"), reason.get("finding")) for reason in looked_at]
+    return before != [(reason.name, reason.finding) for reason in decision.reasons]
