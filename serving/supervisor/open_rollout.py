@@ -84,6 +84,6 @@ def read_open_rollout(store: Store, use_case: str, before: OpenRollout | None = 
     except (NinefoldError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(
             f"The open rollout of {use_case} can't be read: {error}.",
-            remedy=f"The live version goes on alone. Repair it, or end it with: ninefold rollout abort {use_case}",
+            remedy="The live version goes on alone. Repair its row in the table rollouts.",
         ) from error
     return found
