@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import orjson
 
 from ninefold.errors import Unavailable
-from ninefold.records import derived_id, entity_key
-from ninefold.store.journalled import journalled
+from ninefold.records import derived_id
 from ninefold.usecase import UseCase
+from serving.front_end.asking import Caller
+from serving.front_end.directions import OpenRollout
 from serving.front_end.keeper import Keeper
 from serving.front_end.metrics import Metrics
-from serving.front_end.together import Caller, Share, Together
+from serving.front_end.recording import Recorder, new_id
+from serving.front_end.shadow import Seen, Shadow
+from serving.front_end.together import Share, Together
 from serving.front_end.validation import Batch, RequestParser
-from serving.front_end.versions import LIVE
+from serving.front_end.versions import Versions
 
 _JSON = orjson.OPT_SERIALIZE_NUMPY
 
 Answered = Callable[[bytes | Exception], None]
 """Told the answer to a request, or why there is none; it raises nothing."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request on its way.
+
+    Args:
+        batch: Its instances.
+        caller: Who asks.
+        answered: Told the answer.
+        waits: Whether the answer is held back until the candidate's is kept too.
+        cohorts: How many cohorts its rows fall in.
+        started: When it came.
+        shares: Of each cohort that has answered: its share, and the places of its rows in the request.
+        refused: Whether it was refused because of the rows of one.
+    """
+
+    batch: Batch
+    caller: Caller
+    answered: Answered
+    waits: bool
+    cohorts: int
+    started: float
+    shares: list[tuple[Share, Sequence[int]]] = field(default_factory=list)
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class _Given:
+    """What is given when it is kept."""
+
+    answers: list[dict[str, Any]]
+    rollout: OpenRollout | None
+    seen: list[Seen]
+    encoded: bytes = b""
 
 
 class Answers:
@@ -33,24 +71,37 @@ class Answers:
     Args:
         use_case: The use case.
         parser: Reads bodies.
-        together: Prepares requests and asks the model.
+        versions: Knows who answers.
+        together: Prepares requests and asks the model, for each cohort.
+        recorder: Makes records.
         keeper: Keeps answers before they are given.
+        shadow: Asks the candidate behind the live version.
         metrics: What is counted.
     """
 
     def __init__(
-        self, use_case: UseCase, *, parser: RequestParser, together: Together, keeper: Keeper, metrics: Metrics
+        self,
+        use_case: UseCase,
+        *,
+        parser: RequestParser,
+        versions: Versions,
+        together: Mapping[str, Together],
+        recorder: Recorder,
+        keeper: Keeper,
+        shadow: Shadow,
+        metrics: Metrics,
     ) -> None:
         self._use_case = use_case
         self._parser = parser
+        self._versions = versions
         self._together = together
+        self._recorder = recorder
         self._keeper = keeper
+        self._shadow = shadow
         self._metrics = metrics
-        names = [field.name for field in use_case.request]
-        self._names = names
-        self._key = [names.index(name) for name in use_case.key]
+        self._names = [field.name for field in use_case.request]
 
-    async def predict(self, body: bytes | bytearray, caller: Caller) -> bytes:
+    async def predict(self, body: bytes | bytearray, caller: Caller, *, waits: bool = False) -> bytes:
         """Answers a request, as ``begin`` does.
 
         Raises:
@@ -58,143 +109,132 @@ class Answers:
             Unavailable: The journal can't be written, so that no answer may be given.
         """
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.begin(body, caller, partial(_resolve, answered))
+        self.begin(body, caller, partial(_resolve, answered), waits=waits)
         return await answered
 
-    def begin(self, body: bytes | bytearray, caller: Caller, answered: Answered) -> None:
+    def begin(self, body: bytes | bytearray, caller: Caller, answered: Answered, *, waits: bool = False) -> None:
         """Begins to answer a request; the model's failures become the baseline's answers.
 
         Args:
             body: What was sent.
             caller: Who sent it.
             answered: Called later, from the event loop, when the answer is kept or can't be given.
+            waits: Whether the answer is held back until what the candidate says in its shadow is kept too.
 
         Raises:
             InvalidInput, TooLarge: The request is wrong.
         """
         started = time.perf_counter()
         batch = self._parser.parse(body)
-        self._together.answer(batch.rows, caller, partial(self._finish, batch, caller, started, answered))
-
-    def clip(self, value: float, flags: list[str]) -> float:
-        """The value within the bounds of the use case; flagged when it was not."""
-        least, greatest = self._use_case.minimum_prediction, self._use_case.maximum_prediction
-        if least is not None and value < least:
-            flags.append("clipped")
-            return least
-        if greatest is not None and value > greatest:
-            flags.append("clipped")
-            return greatest
-        return value
+        rows = batch.rows
+        routes = self._versions.directions.of(rows)
+        asked = _Asked(batch, caller, answered, waits, len(routes), started)
+        for route, places in routes:
+            self._together[route.cohort].answer(
+                rows if len(places) == len(rows) else [rows[place] for place in places],
+                caller,
+                route,
+                partial(self._finish, asked, places),
+            )
 
     def decide(self, row: list[Any], value: float) -> Any:
         """The decision that follows from a prediction."""
         return self._use_case.decide(dict(zip(self._names, row, strict=True)), value)
 
-    def _finish(
-        self, batch: Batch, caller: Caller, started: float, answered: Answered, share: Share | Exception
-    ) -> None:
+    def _finish(self, asked: _Asked, places: Sequence[int], share: Share | Exception) -> None:
+        if asked.refused:
+            return
         if isinstance(share, Exception):
-            answered(share)
+            self._refuse(asked, share)
+            return
+        asked.shares.append((share, places))
+        if len(asked.shares) < asked.cohorts:
             return
         try:
-            answers, records = self._answers(batch, share, caller, started)
+            given, records = self._answers(asked)
             # Before anything is kept: what can't be answered must not be on record as an answer.
-            encoded = orjson.dumps({"predictions": answers}, option=_JSON)
+            given.encoded = orjson.dumps({"predictions": given.answers}, option=_JSON)
         except Exception as error:
             # A use case's own code may raise anything, and this request is the only one that it concerns.
-            answered(error)
+            self._refuse(asked, error)
             return
-        self._keeper.keep(records, partial(self._give, answers, encoded, started, answered))
+        self._keeper.keep(records, partial(self._give, asked, given))
 
-    def _give(
-        self,
-        answers: list[dict[str, Any]],
-        encoded: bytes,
-        started: float,
-        answered: Answered,
-        refused: Unavailable | None,
-    ) -> None:
+    def _refuse(self, asked: _Asked, error: Exception) -> None:
+        # The other cohort's rows may yet come: they have nobody to be given to.
+        asked.refused = True
+        asked.answered(error)
+
+    def _give(self, asked: _Asked, given: _Given, refused: Unavailable | None) -> None:
         if refused is not None:
-            answered(refused)
+            asked.answered(refused)
             return
-        for answer in answers:
-            self._metrics.predictions[answer["version"], LIVE, answer["fallback"]] += 1
+        metrics, rollout = self._metrics, given.rollout
+        for answer in given.answers:
+            cohort = answer["cohort"]
+            metrics.predictions[answer["version"], cohort, answer["fallback"]] += 1
             for flag in answer["flags"]:
-                self._metrics.flags[flag] += 1
-        self._metrics.observe(time.perf_counter() - started)
-        answered(encoded)
+                metrics.flags[flag] += 1
+            if rollout is not None:
+                rollout.observed[cohort] += 1
+        metrics.observe(time.perf_counter() - asked.started)
+        if not given.seen:
+            asked.answered(given.encoded)
+        elif asked.waits:
+            self._shadow.follow(given.seen, asked.caller, partial(asked.answered, given.encoded))
+        else:
+            asked.answered(given.encoded)
+            self._shadow.follow(given.seen, asked.caller)
 
-    def _answers(
-        self, batch: Batch, share: Share, caller: Caller, started: float
-    ) -> tuple[list[dict[str, Any]], list[bytes]]:
+    def _answers(self, asked: _Asked) -> tuple[_Given, list[bytes]]:
         """What is answered, and what is kept of it."""
-        name = self._use_case.name
-        prepared = share.prepared
-        served_version = prepared.served.version if prepared.served is not None else 0
-        latency_ms = (time.perf_counter() - started) * 1e3
+        batch, caller, recorder = asked.batch, asked.caller, self._recorder
+        latency_ms = (time.perf_counter() - asked.started) * 1e3
+        answers: list[Any] = [None] * len(batch.rows)
         records = []
-        answers = []
-        for place, row in enumerate(batch.rows):
-            shared = share.start + place
-            key = entity_key([row[column] for column in self._key])
-            flags = prepared.flags[shared]
-            fallback = prepared.fallbacks[shared]
-            value = self.clip(share.values[shared], flags)
-            version = served_version if fallback is None else 0
-            if caller.request_id is None:
-                request_id = None
-                prediction_id = new_id()
-            else:
-                request_id = f"{caller.request_id}#{place}"
-                prediction_id = derived_id(name, caller.name, caller.request_id, str(place), key)
-            answers.append(
-                {
+        seen: list[Seen] = []
+        own_id = caller.request_id
+        if own_id is None and any(share.prepared.route.shadow is not None for share, _ in asked.shares):
+            # What the candidate says of the same row is found by it.
+            own_id = new_id()
+        for share, places in asked.shares:
+            prepared, route = share.prepared, share.prepared.route
+            version = route.served.version if route.served is not None else 0
+            for shared, place in enumerate(places, share.start):
+                row, instance = batch.rows[place], batch.instances[place]
+                key = recorder.key(row)
+                flags = prepared.flags[shared]
+                fallback = prepared.fallbacks[shared]
+                value = recorder.clip(share.values[shared], flags)
+                request_id = None if own_id is None else f"{own_id}#{place}"
+                if caller.request_id is None:
+                    prediction_id = new_id()
+                else:
+                    prediction_id = derived_id(self._use_case.name, caller.name, caller.request_id, str(place), key)
+                answers[place] = {
                     "prediction_id": prediction_id,
                     "prediction": value,
                     "decision": self.decide(row, value),
-                    "version": version,
-                    "cohort": LIVE,
+                    "version": version if fallback is None else 0,
+                    "cohort": route.cohort,
                     "fallback": fallback,
                     "flags": flags,
                 }
-            )
-            records.append(
-                journalled(
-                    {
-                        "prediction_id": prediction_id,
-                        "use_case": name,
-                        "request_id": request_id,
-                        "key": key,
-                        "decided_at": prepared.decided[shared],
-                        "received_at": prepared.received,
-                        "version": version,
-                        "cohort": LIVE,
-                        "value": value,
-                        "fallback": fallback,
-                        "flags": flags,
-                        "latency_ms": latency_ms,
-                    },
-                    self._sent(batch.instances[place]),
-                    dict(zip(prepared.feature_names, prepared.features[shared].values, strict=True)),
+                records.append(
+                    recorder.record(
+                        prepared,
+                        shared,
+                        prediction_id=prediction_id,
+                        request_id=request_id,
+                        key=key,
+                        value=value,
+                        instance=instance,
+                        latency_ms=latency_ms,
+                    )
                 )
-            )
-        return answers, records
-
-    def _sent(self, instance: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the client sent; fields that it left out are null."""
-        if len(instance) == len(self._names):
-            return instance
-        return {name: instance.get(name) for name in self._names}
-
-
-def new_id() -> str:
-    """A new prediction's id: 32 hexadecimal digits, 80 of their bits random.
-
-    It begins with the milliseconds of the moment (of the machine's clock, in a replay too), so that new ids stand side
-    by side in the store's index; ids without an order cost the store a page each.
-    """
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+                if route.shadow is not None:
+                    seen.append(Seen(prepared, shared, prediction_id, request_id or "", key, instance))
+        return _Given(answers, asked.shares[0][0].prepared.route.rollout, seen), records
 
 
 def _resolve(answered: asyncio.Future[bytes], answer: bytes | Exception) -> None:

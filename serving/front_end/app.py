@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 import prometheus_client
@@ -16,10 +17,11 @@ from ninefold.errors import InvalidInput, NinefoldError, NotFound, TooLarge
 from ninefold.keys import KeysFile
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers
+from serving.front_end.asking import Caller
 from serving.front_end.explanation import Explanations
 from serving.front_end.feature_answers import FeatureAnswers
 from serving.front_end.metrics import Metrics
-from serving.front_end.together import Caller
+from serving.front_end.shadow import Shadow
 from serving.front_end.versions import Versions
 from serving.lean_http import Exchange, Handler
 
@@ -34,7 +36,12 @@ Headers = list[tuple[bytes, bytes]]
 MAX_REQUEST_ID_LENGTH = 128
 _KEYS_SECONDS = 0.25
 """How often the keys file is looked at: a look costs more than a key's check."""
+_FINISH_SECONDS = 2.0
+"""How long what the candidate is still to be asked may take at the end; the live answers are all given by then."""
 _JSON = (b"content-type", b"application/json")
+
+
+_Answer = Callable[[bytes | bytearray, Caller], Awaitable[bytes]]
 
 
 class _Disconnected(Exception):
@@ -49,6 +56,7 @@ class FrontEnd:
         keys: Keys of callers.
         versions: Which version answers.
         answers: Answers ``:predict``.
+        shadow: Asks the candidate behind the live version.
         explanations: Answers ``:explain``.
         feature_answers: Answers ``/v1/features``.
         metrics: What is counted.
@@ -65,6 +73,7 @@ class FrontEnd:
         keys: KeysFile,
         versions: Versions,
         answers: Answers,
+        shadow: Shadow,
         explanations: Explanations,
         feature_answers: FeatureAnswers,
         metrics: Metrics,
@@ -78,6 +87,7 @@ class FrontEnd:
         self._keys = keys.keys
         self._versions = versions
         self._answers = answers
+        self._shadow = shadow
         self._explanations = explanations
         self._feature_answers = feature_answers
         self._metrics = metrics
@@ -86,12 +96,14 @@ class FrontEnd:
         self._open = open_
         self._close = close
         self._model = f"/v1/models/{use_case.name}"
-        self._posts: dict[str, tuple[str, Callable[[bytes | bytearray, Caller], Awaitable[bytes]]]] = {
+        self._posts: dict[str, tuple[str, _Answer]] = {
             f"{self._model}:predict": ("predict", answers.predict),
             f"{self._model}:explain": ("explain", explanations.explain),
             "/v1/features": ("features", self._features),
         }
+        self._waiting = ("predict", partial(answers.predict, waits=True))
         self._predict_path = f"{self._model}:predict".encode()
+        self._waiting_path = self._predict_path + b"?wait=shadow"
         self._gets: dict[str, Callable[[], tuple[bytes, bytes]]] = {
             "/v1/models": self._list_models,
             self._model: self._describe_model,
@@ -117,7 +129,7 @@ class FrontEnd:
 
     async def _post(
         self,
-        post: tuple[str, Callable[[bytes | bytearray, Caller], Awaitable[bytes]]],
+        post: tuple[str, _Answer],
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -127,6 +139,8 @@ class FrontEnd:
         status = 200
         try:
             caller, length = self._caller(scope["headers"], headers)
+            if verb == "predict" and scope["query_string"] and _waits(scope["query_string"]):
+                verb, answer = self._waiting
             body = await answer(await self._body(length, receive), caller)
         except _Disconnected:
             return
@@ -137,14 +151,19 @@ class FrontEnd:
 
     def lean(self, path: bytes, _: Headers) -> Handler | None:
         """Predicting has a short way past ASGI."""
-        return self._predict if path == self._predict_path else None
+        if path == self._predict_path:
+            return self._predict
+        return self._predict_and_wait if path == self._waiting_path else None
 
-    def _predict(self, exchange: Exchange) -> None:
+    def _predict_and_wait(self, exchange: Exchange) -> None:
+        self._predict(exchange, waits=True)
+
+    def _predict(self, exchange: Exchange, *, waits: bool = False) -> None:
         headers = [_JSON]
         try:
             caller, length = self._caller(exchange.headers, headers)
             self._check_length(length)
-            self._answers.begin(exchange.body, caller, partial(self._answer, exchange, headers))
+            self._answers.begin(exchange.body, caller, partial(self._answer, exchange, headers), waits=waits)
         except Exception as error:
             self._answer(exchange, headers, error)
 
@@ -254,7 +273,7 @@ class FrontEnd:
         return b"application/json", orjson.dumps({"models": [self._use_case.name]})
 
     def _describe_model(self) -> tuple[bytes, bytes]:
-        live, table = self._versions.live, self._versions.table
+        live, table, rollout = self._versions.live, self._versions.table, self._versions.directions.rollout
         return b"application/json", orjson.dumps(
             {
                 "name": self._use_case.name,
@@ -264,6 +283,7 @@ class FrontEnd:
                 "digest": live.digest if live is not None else None,
                 "versions": sorted(table.variants) if table is not None else [],
                 "problem": self._versions.problem,
+                "rollout": rollout.to_json(self._shadow.waiting) if rollout is not None else None,
             }
         )
 
@@ -286,6 +306,7 @@ class FrontEnd:
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
+        await self._shadow.finish(_FINISH_SECONDS)
         self._versions.close()
         await asyncio.to_thread(self._close)
         await send({"type": "lifespan.shutdown.complete"})
@@ -294,6 +315,19 @@ class FrontEnd:
         while True:
             await asyncio.sleep(_KEYS_SECONDS)
             self._keys = self._keys_file.keys
+
+
+def _waits(query: bytes) -> bool:
+    """Whether a query asks to wait for the candidate.
+
+    Raises:
+        InvalidInput: It asks to wait for something else.
+    """
+    wait = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("wait")
+    if wait not in (None, ["shadow"]):
+        asked = ",".join(wait or ())
+        raise InvalidInput("wait", f"{asked!r:.60} can't be waited for.", remedy="Leave it out, or send wait=shadow.")
+    return wait is not None
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -18,12 +18,15 @@ from ninefold.store.shipper import Shipper
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers
 from serving.front_end.app import FrontEnd
+from serving.front_end.directions import CANDIDATE, LIVE
 from serving.front_end.explanation import Explanations
 from serving.front_end.feature_answers import FeatureAnswers
 from serving.front_end.keeper import Keeper
 from serving.front_end.metrics import Metrics
 from serving.front_end.openapi import document
 from serving.front_end.prepared import Preparer
+from serving.front_end.recording import Recorder
+from serving.front_end.shadow import Shadow
 from serving.front_end.together import Together
 from serving.front_end.validation import RequestParser
 from serving.front_end.versions import Versions
@@ -67,11 +70,18 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     replayed = settings.clock == "event" and use_case.decided_at is not None
     preparer = Preparer(use_case, versions, EventClock(_BEGINNING) if replayed else WallClock())
     parser = RequestParser(use_case.request, name=use_case.name, max_instances=bounds.max_instances)
+    recorder = Recorder(use_case)
+    keeper = Keeper(journal, fsync=settings.journal.fsync, metrics=metrics)
+    shadow = Shadow(preparer, recorder=recorder, keeper=keeper, metrics=metrics)
+    metrics.shadow_waiting = lambda: shadow.waiting
     answers = Answers(
         use_case,
         parser=parser,
-        together=Together(preparer, metrics),
-        keeper=Keeper(journal, fsync=settings.journal.fsync, metrics=metrics),
+        versions=versions,
+        together={cohort: Together(preparer, metrics) for cohort in (LIVE, CANDIDATE)},
+        recorder=recorder,
+        keeper=keeper,
+        shadow=shadow,
         metrics=metrics,
     )
 
@@ -85,10 +95,13 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
         keys=keys,
         versions=versions,
         answers=answers,
+        shadow=shadow,
         explanations=Explanations(
             use_case,
             parser=parser,
+            versions=versions,
             preparer=preparer,
+            recorder=recorder,
             answers=answers,
             metrics=metrics,
             max_instances=bounds.max_instances,

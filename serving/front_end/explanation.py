@@ -1,7 +1,8 @@
 """Answers ``:explain``: what each group of inputs adds to a prediction, in the target's unit, and in words.
 
-All coalitions of all instances are one call of the model server. Rows that the baseline answers are explained by the
-baseline. An explanation is no prediction: it is not kept, and has no id.
+Of each row the version of its cohort is explained; all coalitions of all rows of a cohort are one call of the model
+server. Rows that the baseline answers are explained by the baseline. An explanation is no prediction: it is not kept,
+and has no id.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import orjson
 from ninefold.errors import TooLarge, Unavailable
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers
+from serving.front_end.asking import Caller, header_lines
 from serving.front_end.columns import ColumnMaker
+from serving.front_end.directions import Route, ServedVersion
 from serving.front_end.fallback import baseline_predictions
 from serving.front_end.metrics import Metrics
 from serving.front_end.model_client import ModelFailure
 from serving.front_end.prepared import Prepared, Preparer
+from serving.front_end.recording import Recorder
 from serving.front_end.shapley import Plan, plan
-from serving.front_end.together import Caller, header_lines
-from serving.front_end.validation import RequestParser
-from serving.front_end.versions import LIVE, ServedVersion
+from serving.front_end.validation import RequestParser, Row
+from serving.front_end.versions import Versions
 
 
 class Explanations:
@@ -31,8 +34,10 @@ class Explanations:
     Args:
         use_case: The use case.
         parser: Reads bodies.
+        versions: Knows who answers.
         preparer: Reads features and derives inputs.
-        answers: Clips and decides.
+        recorder: Clips.
+        answers: Decides.
         metrics: What is counted.
         max_instances: Most instances that one call of the model server may hold.
     """
@@ -42,14 +47,18 @@ class Explanations:
         use_case: UseCase,
         *,
         parser: RequestParser,
+        versions: Versions,
         preparer: Preparer,
+        recorder: Recorder,
         answers: Answers,
         metrics: Metrics,
         max_instances: int,
     ) -> None:
         self._use_case = use_case
         self._parser = parser
+        self._versions = versions
         self._preparer = preparer
+        self._recorder = recorder
         self._answers = answers
         self._metrics = metrics
         self._max_instances = max_instances
@@ -62,7 +71,22 @@ class Explanations:
             Unavailable: There is no version, and so nothing to compare with.
         """
         batch = self._parser.parse(body)
-        prepared = self._preparer.prepare(batch.rows)
+        routes = self._versions.directions.of(batch.rows)
+        predictions: list[Any] = [None] * len(batch.rows)
+        explanations: list[Any] = [None] * len(batch.rows)
+        for route, places in routes:
+            explained = await self._explain([batch.rows[place] for place in places], route, caller)
+            for place, (prediction, explanation) in zip(places, explained, strict=True):
+                predictions[place], explanations[place] = prediction, explanation
+        return orjson.dumps(
+            {"predictions": predictions, "explanations": explanations}, option=orjson.OPT_SERIALIZE_NUMPY
+        )
+
+    async def _explain(
+        self, rows: list[Row], route: Route, caller: Caller
+    ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Prediction and explanation of each of some rows, by the version of their cohort."""
+        prepared = self._preparer.prepare(rows, route)
         served = prepared.served
         if served is None:
             raise Unavailable(
@@ -71,23 +95,18 @@ class Explanations:
             )
         coalitions = plan(served.manifest.signature.inputs)
         most = max(1, self._max_instances // len(coalitions.masks))
-        if len(batch.rows) > most:
+        if len(rows) > most:
             raise TooLarge(
-                f"instances: {len(batch.rows):,} to explain are over the bound of {most:,}.",
+                f"instances: {len(rows):,} to explain are over the bound of {most:,}.",
                 remedy="Send smaller batches.",
             )
         reference = _reference(served)
         asked = [coalitions.rows(row, reference) for row in prepared.model_rows]
         values = await self._ask(prepared, served, asked, caller)
-        return orjson.dumps(
-            {
-                "predictions": [
-                    self._prediction(prepared, served, place, values[place][-1]) for place in range(len(batch.rows))
-                ],
-                "explanations": [self._explanation(coalitions, of_row) for of_row in values],
-            },
-            option=orjson.OPT_SERIALIZE_NUMPY,
-        )
+        return [
+            (self._prediction(prepared, served, place, of_row[-1]), self._explanation(coalitions, of_row))
+            for place, of_row in enumerate(values)
+        ]
 
     async def _ask(
         self, prepared: Prepared, served: ServedVersion, asked: Sequence[list[list[Any]]], caller: Caller
@@ -121,13 +140,13 @@ class Explanations:
     def _prediction(self, prepared: Prepared, served: ServedVersion, place: int, value: float) -> dict[str, Any]:
         flags = prepared.flags[place]
         fallback = prepared.fallbacks[place]
-        clipped = self._answers.clip(value, flags)
+        clipped = self._recorder.clip(value, flags)
         return {
             "prediction_id": None,
             "prediction": clipped,
             "decision": self._answers.decide(prepared.rows[place], clipped),
             "version": served.version if fallback is None else 0,
-            "cohort": LIVE,
+            "cohort": prepared.route.cohort,
             "fallback": fallback,
             "flags": flags,
         }

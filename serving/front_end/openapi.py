@@ -9,6 +9,7 @@ from ninefold import __version__
 from ninefold.fields import MAX_CATEGORY_LENGTH, MAX_TEXT_LENGTH, Field
 from ninefold.records import Fallback
 from ninefold.usecase import UseCase
+from serving.front_end.directions import CANDIDATE, LIVE
 
 _TYPES = {
     "number": "number", "integer": "integer", "boolean": "boolean",
@@ -26,7 +27,7 @@ def document(use_case: UseCase, *, max_instances: int) -> dict[str, Any]:
         "security": [{"key": []}, {"bearer": []}],
         "paths": {
             f"{model}:predict": {
-                "post": _post("predict", "Predict; every answer is kept.", "Instances", "Predictions")
+                "post": _post("predict", "Predict; every answer is kept.", "Instances", "Predictions", _WAIT)
             },
             f"{model}:explain": {
                 "post": _post(
@@ -35,7 +36,7 @@ def document(use_case: UseCase, *, max_instances: int) -> dict[str, Any]:
             },
             "/v1/features": {"post": _post("features", "What is known online of entities.", "Ids", "Features")},
             "/v1/models": {"get": _get("models", "The models served here.")},
-            model: {"get": _get("model", "The version that answers.")},
+            model: {"get": _get("model", "The version that answers, and the rollout that is open.")},
             "/healthz": {"get": {**_get("alive", "Whether the process lives."), "security": []}},
             "/readyz": {"get": {**_get("ready", "Whether it takes requests."), "security": []}},
             "/metrics": {"get": {**_get("metrics", "Prometheus metrics.", media="text/plain"), "security": []}},
@@ -74,7 +75,10 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
                 "prediction": prediction,
                 "decision": {"description": "What follows from the prediction."},
                 "version": {"type": "integer", "description": "Version that answered; 0 is the baseline."},
-                "cohort": {"type": "string", "description": "Cohort of the request."},
+                "cohort": {
+                    "enum": [LIVE, CANDIDATE],
+                    "description": "Who answers the request; the candidate's while a rollout gives it a share.",
+                },
                 "fallback": {
                     "enum": [*get_args(Fallback), None],
                     "description": "Why the baseline answered; null where the model did.",
@@ -148,7 +152,15 @@ def field_schema(field: Field, *, nullable: bool = False) -> dict[str, Any]:
     return schema
 
 
-def _post(operation: str, summary: str, request: str, answer: str) -> dict[str, Any]:
+_WAIT: dict[str, Any] = {
+    "name": "wait",
+    "in": "query",
+    "description": "Answer when what a candidate says in the answer's shadow is kept too: for replays.",
+    "schema": {"enum": ["shadow"]},
+}
+
+
+def _post(operation: str, summary: str, request: str, answer: str, *parameters: dict[str, Any]) -> dict[str, Any]:
     errors = {str(code): {"$ref": "#/components/responses/Error"} for code in (400, 401, 413, 500, 503)}
     return {
         "operationId": operation,
@@ -156,6 +168,7 @@ def _post(operation: str, summary: str, request: str, answer: str) -> dict[str, 
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "schema": {"type": "string", "maxLength": 128}},
             {"name": "traceparent", "in": "header", "schema": {"type": "string", "maxLength": 128}},
+            *parameters,
         ],
         "requestBody": {"required": True, "content": _json(_ref(request))},
         "responses": {"200": {"description": "The answer.", "content": _json(_ref(answer))}, **errors},

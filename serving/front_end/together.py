@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from serving.front_end.asking import Caller, Part, ask
+from serving.front_end.directions import Route
 from serving.front_end.metrics import Metrics
-from serving.front_end.model_client import ModelFailure
 from serving.front_end.prepared import Prepared, Preparer
 from serving.front_end.validation import Row
 
@@ -25,26 +25,6 @@ MAX_WAIT_SECONDS = 0.002
 
 MAX_ROWS = 64
 """Most rows that are worked on together; a request with more goes alone."""
-
-
-class Caller(NamedTuple):
-    """Who asks.
-
-    Args:
-        name: Name of the key.
-        request_id: The client's ``X-Request-ID``; None where it sent none.
-        trace: The client's ``traceparent``; empty where it sent none.
-    """
-
-    name: str
-    request_id: str | None = None
-    trace: bytes = b""
-
-    @property
-    def followed(self) -> bool:
-        """Whether the trace is recorded: then the call of the model server has to carry it, and it alone."""
-        # The last digit of a traceparent holds the flag "sampled" (W3C Trace Context, 3.2.2.5).
-        return bool(self.trace) and not (len(self.trace) == 55 and self.trace[-1:] in b"02468ace")
 
 
 @dataclass(slots=True)
@@ -70,12 +50,15 @@ Done = Callable[[Share | Exception], None]
 class _Request:
     rows: list[Row]
     caller: Caller
+    route: Route
     done: Done
     start: int = 0
 
 
 class Together:
     """Prepares requests and asks the model, or the baseline.
+
+    Each cohort has one of its own: a candidate that hangs is waited for by those alone who are given to it.
 
     Args:
         preparer: Reads features and derives inputs.
@@ -91,21 +74,23 @@ class Together:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
 
-    def answer(self, rows: list[Row], caller: Caller, done: Done) -> None:
+    def answer(self, rows: list[Row], caller: Caller, route: Route, done: Done) -> None:
         """Gets one value a row: the model's where it answers, else the baseline's; the reason is left in the batch.
 
         Args:
             rows: Checked values.
             caller: Who asks.
+            route: Where the rows go.
             done: Called from the event loop, later.
         """
-        request = _Request(rows, caller, done)
+        request = _Request(rows, caller, route, done)
         if len(rows) > MAX_ROWS:
             task = asyncio.create_task(self._work([request]))
             self._alone.add(task)
             task.add_done_callback(self._alone.discard)
             return
-        if self._rows + len(rows) > MAX_ROWS:
+        waiting = self._waiting
+        if waiting and (self._rows + len(rows) > MAX_ROWS or waiting[0].route is not route):
             self._begin()
         if self._beginning is None:
             loop = asyncio.get_running_loop()
@@ -155,18 +140,21 @@ class Together:
             for request in requests:
                 request.start = len(rows)
                 rows += request.rows
-        prepared = self._preparer.prepare(rows)
+        prepared = self._preparer.prepare(rows, requests[0].route)
         values = [0.0] * len(rows)
         if prepared.served is not None:
-            alone = [request for request in requests if request.caller.followed]
-            groups = [[request] for request in alone]
-            if len(alone) < len(requests):
+            if prepared.to_read is not None:
+                # Behind the call of the model server, and before its answer: for nobody to wait for.
+                asyncio.get_running_loop().call_soon(prepared.read_on)
+            groups = [[request] for request in requests if request.caller.followed]
+            if len(groups) < len(requests):
                 groups.append([request for request in requests if not request.caller.followed])
             await self._ask_each(prepared, groups, values)
         fallen = [place for place, reason in enumerate(prepared.fallbacks) if reason is not None]
         if fallen:
             for place, value in zip(fallen, self._preparer.baseline(prepared, fallen), strict=True):
                 values[place] = value
+        prepared.read_on()
         return [Share(prepared, values, request.start) for request in requests]
 
     async def _ask_each(self, prepared: Prepared, groups: Sequence[list[_Request]], values: list[float]) -> None:
@@ -176,42 +164,7 @@ class Together:
             await asyncio.gather(*(self._ask(prepared, group, values) for group in groups))
 
     async def _ask(self, prepared: Prepared, requests: list[_Request], values: list[float]) -> None:
-        """Asks the model for the rows of some requests that have no reason to fall back."""
-        fallbacks = prepared.fallbacks
-        asked = [
-            place
-            for request in requests
-            for place in range(request.start, request.start + len(request.rows))
-            if fallbacks[place] is None
-        ]
-        if not asked or prepared.served is None:
-            return
-        rows = prepared.model_rows
-        self._metrics.model_calls += 1
-        try:
-            answers = await prepared.served.client.predict(
-                rows if len(asked) == len(rows) else [rows[place] for place in asked],
-                header_lines([request.caller for request in requests]),
-            )
-        except ModelFailure as failure:
-            if failure.reason == "model_error" and len(requests) > 1:
-                await self._ask_each(prepared, [[request] for request in requests], values)
-                return
-            self._metrics.model_failed(failure.reason, failure.detail)
-            prepared.fall_back(asked, failure.reason)
-            return
-        for place, answer in zip(asked, answers, strict=True):
-            if answer is None:
-                self._metrics.model_failed("model_error", "a prediction is no finite number")
-                fallbacks[place] = "model_error"
-            else:
-                values[place] = answer
-
-
-def header_lines(callers: Sequence[Caller]) -> bytes:
-    """What goes through to the model server: the ids of all, and the trace of one who is alone."""
-    ids = [caller.request_id.encode("latin-1") for caller in callers if caller.request_id is not None]
-    lines = b"x-request-id: %b\r\n" % b",".join(ids) if ids else b""
-    if len(callers) == 1 and callers[0].trace:
-        lines += b"traceparent: %b\r\n" % callers[0].trace
-    return lines
+        parts = [Part(range(r.start, r.start + len(r.rows)), r.caller) for r in requests]
+        metrics = self._metrics
+        if not await ask(prepared, parts, values, metrics=metrics, failed=metrics.model_failed):
+            await self._ask_each(prepared, [[request] for request in requests], values)

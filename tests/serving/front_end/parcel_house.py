@@ -19,6 +19,7 @@ import httpx
 import parcels
 import pytest
 
+from ninefold.cohorts import Audience, CohortRules
 from ninefold.keys import local_key
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.package import write_package
@@ -152,6 +153,54 @@ class House:
         live = version if variants else None
         write_routes(self.routes, RouteTable(use_case="parcels", revision=self.revision, live=live, variants=variants))
 
+    def roll_out(
+        self,
+        live: str,
+        candidate: str,
+        *,
+        version: int = 3,
+        tried: int = 4,
+        package: tuple[str, str] | None = None,
+        share: float = 0.0,
+        audience: Audience | None = None,
+        shadow: bool = False,
+        rollout: str = "r1",
+        rollout_revision: int = 1,
+    ) -> CohortRules:
+        """Routes with an open rollout.
+
+        Args:
+            live: Address of the live version.
+            candidate: Address of the candidate.
+            version: Number of the live version.
+            tried: Number of the candidate.
+            package: Digest and folder of the candidate's package; the live version's by default.
+            share: Share of the candidate's cohort.
+            audience: Whom it is drawn from.
+            shadow: Whether the candidate is shadowed.
+            rollout: Id of the rollout, and its salt.
+            rollout_revision: Its revision.
+        """
+        self.revision += 1
+        digest, folder = package or (self.digest, self.package)
+        rules = CohortRules(salt=rollout, share=share, audience=audience or Audience())
+        table = RouteTable(
+            use_case="parcels",
+            revision=self.revision,
+            live=version,
+            variants={
+                version: Variant(version=version, url=live, package=self.package, digest=self.digest),
+                tried: Variant(version=tried, url=candidate, package=folder, digest=digest),
+            },
+            candidate=tried,
+            rollout=rollout,
+            rollout_revision=rollout_revision,
+            shadow=shadow,
+            cohorts=rules.to_json() if share else {},
+        )
+        write_routes(self.routes, table)
+        return rules
+
 
 @contextmanager
 def shared_house(home: Path) -> Iterator[House]:
@@ -179,15 +228,28 @@ class Running:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def predict(self, *instances: dict[str, Any], **headers: str) -> dict[str, Any]:
+    def predict(self, *instances: dict[str, Any], wait: str = "", **headers: str) -> dict[str, Any]:
         response = self.client.post(
-            "/v1/models/parcels:predict",
+            "/v1/models/parcels:predict" + (f"?wait={wait}" if wait else ""),
             json={"instances": list(instances)},
             headers={k.replace("_", "-"): v for k, v in headers.items()},
         )
         assert response.status_code == 200, response.text
         document: dict[str, Any] = response.json()
         return document
+
+    def described(self) -> dict[str, Any]:
+        document: dict[str, Any] = self.client.get("/v1/models/parcels").json()
+        return document
+
+    def adopts(self, house: House, seconds: float = 10.0) -> dict[str, Any]:
+        """Waits until it goes by the house's newest routes; the rollout that it describes then."""
+        deadline = time.monotonic() + seconds
+        while (described := self.described())["revision"] != house.revision:
+            assert time.monotonic() < deadline, f"the routes are not taken: {described['problem']}"
+            time.sleep(0.03)
+        rollout: dict[str, Any] = described["rollout"]
+        return rollout
 
     def metric(self, sample: str) -> float:
         for line in self.client.get("/metrics").text.splitlines():

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from parcel_house import INSTANCE, body, running, shared_house
 
-from serving.front_end.together import Caller, header_lines
+from serving.front_end.asking import Caller, header_lines
 
 PREDICT = "/v1/models/parcels:predict"
 

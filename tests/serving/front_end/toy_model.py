@@ -2,7 +2,8 @@
 
 A row with a distance of 13 km breaks the whole call, as a NaN does in a real one.
 
-The model: 100 + distance + 10 · shop_minutes (5 when null) + 7 when express.
+The model: 100 + distance + 10 · shop_minutes (5 when null) + 7 when express. Mode ``far`` adds 200; ``zone`` answers
+200 + zone_minutes.
 """
 
 import asyncio
@@ -55,6 +56,14 @@ async def app(scope, receive, send):
             document = "<html>"
         case "second_null":
             values[1] = None
+        case "far":
+            values[:] = [value + 200.0 for value in values]
+        case "zone":
+            values[:] = [200.0 + (row[5] or 0.0) for row in rows]
+        case "null":
+            values[:] = [None] * len(rows)
+        case "hang":
+            await asyncio.sleep(30)
         case "low":
             values[:] = [-5.0] * len(rows)
     if any(row[0] == 13 for row in rows):
