@@ -70,6 +70,9 @@ class Monitoring(_Group):
         None, description="URL that alerts are posted to as JSON; it may hold a token, so it is not shown."
     )
     webhook_seconds: float = Field(5.0, gt=0, description="How long the webhook is waited for, once.")
+    max_training_time: float = Field(
+        120.0, ge=1, le=86_400, description="Seconds of the search in a training run that an alert asks for."
+    )
     snapshots: int = Field(120, gt=0, description="Evidently snapshots that are kept of a use case; older ones go.")
     ui_port: int = Field(8088, description="Port of `ninefold monitor ui`.")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ninefold.errors import NinefoldError, NotFound, Outdated
 from ninefold.settings import Settings
 from ninefold.store import Run
-from ninefold.store.workers import at_work
+from ninefold.store.workers import at_work, end_abandoned
 from ninefold.usecase import load_use_case
 from pipelines.code_digest import code_digest
 from pipelines.compile import PIPELINES
@@ -46,7 +46,7 @@ def request_run(pipeline: str, use_case: str, parameters: Mapping[str, Any], *, 
 def execute_run(
     run: Run, *, store: Store, settings: Settings, on_step: Callable[[Step], None] = lambda _: None
 ) -> tuple[Finished, dict[str, Any]] | None:
-    """Runs what was asked for, here and now.
+    """Runs what was asked for, here and now; before it, runs whose workers are gone are recorded as failed.
 
     Returns:
         How it ended, and the result that its last step wrote; None when somebody else took the run.
@@ -55,6 +55,7 @@ def execute_run(
         StepFailed: A step failed; the run is recorded as failed.
         Outdated: Somebody else ended the run, because its worker could not be heard of for long.
     """
+    end_abandoned(store)
     with at_work(store, run.run_id) as mine:
         if not mine or not store.update_run(run.run_id, state="running", expected="requested"):
             return None

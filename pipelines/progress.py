@@ -117,6 +117,8 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
         _print_monitoring(console, result)
     else:
         _print_training(console, result)
+    for sentence in result.get("then", ()):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Report: {result['report']}", highlight=False, soft_wrap=True)
 
 
@@ -138,5 +140,3 @@ def _print_training(console: Console, result: Mapping[str, Any]) -> None:
     marks = {"passed": "[green]✓[/green]", "failed": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
     for reason in result["reasons"]:
         console.print(f"  {marks[reason['outcome']]} {reason['words']}", highlight=False)
-    for sentence in result["then"]:
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)

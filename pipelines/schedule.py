@@ -10,7 +10,7 @@ import structlog
 from croniter import croniter
 
 from ninefold.clock import Clock
-from ninefold.errors import InvalidInput, NinefoldError
+from ninefold.errors import InvalidInput
 
 log = structlog.get_logger()
 
@@ -83,9 +83,10 @@ def keep_running(
         try:
             job(due)
             counts["ran"] += 1
-        except NinefoldError as error:
+        except Exception as error:
+            # The use case's own code may raise anything, and the next instant comes all the same.
             counts["failed"] += 1
-            log.error("scheduled run failed", due=due.isoformat(), error=str(error))
+            log.error("scheduled run failed", due=due.isoformat(), error=str(error), kind=type(error).__name__)
         missed = schedule.due_between(due, clock.now())
         if missed:
             counts["missed"] += missed

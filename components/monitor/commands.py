@@ -25,7 +25,7 @@ def run(
     from rich.table import Table
 
     from components.monitor.steps import monitor_production
-    from components.monitor.summary import header, rows, state_words
+    from components.monitor.summary import asked_words, header, rows, state_words
     from ninefold.settings import settings
     from ninefold.usecase import load_use_case
 
@@ -49,7 +49,7 @@ def run(
                 f"  {word} {alert.window}: {alert.message}{ended}", highlight=False, markup=False, soft_wrap=True
             )
     if watched.requested_run:
-        console.print(f"Asked for the training run {watched.requested_run}.", highlight=False)
+        console.print(asked_words(watched.requested_run), highlight=False, soft_wrap=True)
     if watched.standing:
         raise typer.Exit(3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from components.monitor.gauges import write_gauges
 from components.monitor.run import Watched, watch
@@ -101,11 +102,12 @@ def period(
         raise UsageError("Where events are the clock, nobody knows what now is.", remedy="Give --from and --to.")
     kind = use_case.monitor.window
     end = parse_instant(until, field="--to") if until else floor(now, kind)
-    begin = parse_instant(since, field="--from") if since else _back(end, use_case.truth_delay, LENGTHS[kind])
+    # A schedule's instant lies somewhere in a window: what is judged are whole ones before it.
+    begin = parse_instant(since, field="--from") if since else _back(floor(end, kind), use_case.truth_delay, kind)
     known = parse_instant(known_until, field="--known-until") if known_until else None
     return begin, end, known
 
 
-def _back(end: datetime, delay: timedelta, length: timedelta) -> datetime:
-    windows = -(-delay // length) + 1
-    return end - windows * length
+def _back(end: datetime, delay: timedelta, kind: Literal["day", "week"]) -> datetime:
+    windows = -(-delay // LENGTHS[kind]) + 1
+    return end - windows * LENGTHS[kind]

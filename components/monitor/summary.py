@@ -27,6 +27,11 @@ def state_words(watched: Watched) -> str:
     return f"{watched.use_case}: {STATES[watched.state]}.{blind}"
 
 
+def asked_words(run_id: str) -> str:
+    """What becomes of a training run that was asked for."""
+    return f"Asked for the training run {run_id}: ninefold orchestrator takes it in its turn."
+
+
 def rows(use_case: UseCase, watched: Watched) -> Iterator[tuple[str, ...]]:
     """A line a window and version: first day, version, answered, truths, their delay, metric, baseline, over."""
     over: dict[str, list[str]] = {}
@@ -76,7 +81,7 @@ def to_markdown(use_case: UseCase, watched: Watched) -> str:
     lines += ["", "Alerts that stand:" if watched.standing else "No alert stands.", ""]
     lines += [f"- **{a.severity}** since {a.window}: {a.message}" for a in watched.standing]
     if watched.requested_run:
-        lines += ["", f"Asked for the training run {watched.requested_run}."]
+        lines += ["", asked_words(watched.requested_run)]
     return "\n".join(lines) + "\n"
 
 
@@ -94,6 +99,7 @@ def to_json(use_case: UseCase, watched: Watched) -> dict[str, Any]:
         "cleared": [_alert(a) for a in watched.changes.cleared],
         "standing": [_alert(a) for a in watched.standing],
         "requested_run": watched.requested_run,
+        "then": [asked_words(watched.requested_run)] if watched.requested_run else [],
     }
 
 

@@ -30,7 +30,9 @@ def test_anything_else_is_refused_with_an_example(expression: str) -> None:
         Schedule(expression)
 
 
-def _simulate(seconds_a_job: float, jobs: int, fail_on: int | None = None) -> tuple[list[datetime], dict[str, int]]:
+def _simulate(
+    seconds_a_job: float, jobs: int, fail_on: int | None = None, failure: Exception | None = None
+) -> tuple[list[datetime], dict[str, int]]:
     clock, stop, ran = EventClock(START), threading.Event(), []
 
     def job(due: datetime) -> None:
@@ -39,7 +41,7 @@ def _simulate(seconds_a_job: float, jobs: int, fail_on: int | None = None) -> tu
         if len(ran) >= jobs:
             stop.set()
         if len(ran) == fail_on:
-            raise StepFailed("build broke")
+            raise failure or StepFailed("build broke")
 
     def wait(seconds: float) -> bool:
         clock.advance(clock.now() + timedelta(seconds=seconds))
@@ -61,7 +63,8 @@ def test_runs_never_overlap_and_the_missed_ones_are_counted() -> None:
     assert counts["missed"] == 4
 
 
-def test_a_failed_run_is_counted_and_the_schedule_goes_on() -> None:
-    ran, counts = _simulate(seconds_a_job=5, jobs=3, fail_on=1)
+@pytest.mark.parametrize("failure", [StepFailed("build broke"), ModuleNotFoundError("a use case that is edited")])
+def test_a_failed_run_is_counted_and_the_schedule_goes_on(failure: Exception) -> None:
+    ran, counts = _simulate(seconds_a_job=5, jobs=3, fail_on=1, failure=failure)
     assert len(ran) == 3
     assert counts == {"ran": 2, "failed": 1, "missed": 0}

@@ -11,6 +11,7 @@ import pytest
 from components.monitor.run import Watched, watch
 from ninefold.settings import settings
 from ninefold.store import Run, Store
+from ninefold.store.workers import at_work
 
 QUIET = 10
 """Days without a fault; each fault after them has two, with two quiet ones between."""
@@ -158,9 +159,15 @@ def test_a_run_that_is_under_way_is_not_asked_for_again(stalls: ModuleType, stor
     store.write_run(
         Run(run_id="r", pipeline="training", use_case="stalls:USE_CASE", state="running", started_at=stalls.BEGAN)
     )
-    watched = _watch(stalls, store, 0, 10)
+    with at_work(store, "r") as mine:
+        assert mine
+        watched = _watch(stalls, store, 0, 10)
     assert "loss" in {a.check for a in watched.standing}
     assert watched.requested_run is None
+    # Nobody works on it any more: it is ended, and the alert that stands gets its own.
+    asked = _watch(stalls, store, 8, 10).requested_run
+    assert asked is not None
+    assert {run.run_id: run.state for run in store.runs()} == {"r": "failed", asked: "requested"}
 
 
 def test_a_version_that_is_behind_the_baseline_is_named(stalls: ModuleType, store: Store) -> None:

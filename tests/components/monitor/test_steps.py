@@ -1,0 +1,28 @@
+"""What a run judges when it is not told: whole windows before its instant, back to where truths may still come."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import ModuleType
+
+import pytest
+
+from components.monitor.steps import period
+from components.monitor.windows import windows_between
+from ninefold.errors import UsageError
+from ninefold.settings import Settings
+
+NOW = datetime(2024, 3, 15, 9, 41, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("until", ["", "2024-03-15", "2024-03-15T00:30:00Z", "2024-03-15T23:59:59Z"])
+def test_at_any_instant_of_a_day_the_same_whole_days_are_judged(stalls: ModuleType, until: str) -> None:
+    # Truths come within a day, so the day before yesterday may still have changed.
+    begin, end, known = period(stalls.USE_CASE, "", until, "", Settings(), NOW)
+    assert known is None
+    assert [w.label for w in windows_between(begin, end, "day")] == ["2024-03-13/2024-03-14", "2024-03-14/2024-03-15"]
+
+
+def test_where_events_are_the_clock_now_has_to_be_said(stalls: ModuleType) -> None:
+    with pytest.raises(UsageError, match="Give --from and --to"):
+        period(stalls.USE_CASE, "", "", "", Settings(clock="event"), NOW)
