@@ -186,6 +186,12 @@ class UseCase:
             self._check_names("decided_at", (self.decided_at,), {n for n, f in fields.items() if f.kind == "time"})
         if isinstance(self.split, TimeSplit) and self.decided_at is None:
             raise ConfigurationError(f"{self.name}: a split by time needs decided_at.", remedy="Use HashSplit.")
+        if isinstance(self.split, HashSplit) and self.decided_at is not None:
+            raise ConfigurationError(
+                f"{self.name} has a decision moment, {self.decided_at}, and a split by hash: a model would be tested "
+                "on days that it has learned from, and look better than it is.",
+                remedy="Use TimeSplit.",
+            )
         views: tuple[BatchView | Window, ...] = (*self.batch_views, *self.windows)
         for view in views:
             self._check_names(f"key of {view.name}", view.key, set(fields))

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.collector.source import check
 from components.featurizer.entity_keys import entity_keys
 from ninefold.dataset import REQUEST
-from ninefold.errors import DataError
 from ninefold.fields import Field
 from ninefold.usecase import History, UseCase, load_object
 from ninefold.windows.declaration import KNOWN_AT
@@ -68,43 +68,6 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     return summary
-
-
-def check(use_case: UseCase, history: History) -> None:
-    """Refuses frames that break the contract, before anything is built on them.
-
-    Raises:
-        DataError: A column or a frame is missing, a time is not UTC microseconds, or a key repeats.
-    """
-    import polars as pl
-
-    key = list(use_case.key)
-    _columns("requests", history.requests, [f.name for f in use_case.request])
-    _columns("truths", history.truths, [*key, "truth", KNOWN_AT])
-    for stream in use_case.streams:
-        if stream.name not in history.streams:
-            raise DataError(f"{use_case.name}: extract returned no events for the stream {stream.name!r}.")
-        needed = [*(f.name for f in stream.fields), "event_id", "happened_at", KNOWN_AT]
-        _columns(f"stream {stream.name}", history.streams[stream.name], needed)
-    for view in use_case.batch_views:
-        if view.name not in history.views:
-            raise DataError(f"{use_case.name}: extract returned no rows for the batch view {view.name!r}.")
-        _columns(f"view {view.name}", history.views[view.name], [*view.key, *(c.name for c in view.columns), KNOWN_AT])
-    for name, frame in {"truths": history.truths, **history.streams, **history.views}.items():
-        if frame.schema[KNOWN_AT] != pl.Datetime("us", "UTC"):
-            raise DataError(f"{name}.{KNOWN_AT} is {frame.schema[KNOWN_AT]}, not Datetime('us', 'UTC').")
-    repeated = int(history.requests.select(key).is_duplicated().sum())
-    if repeated:
-        raise DataError(
-            f"{use_case.name}: {repeated:,} requests share their key ({', '.join(key)}) with another.",
-            remedy="Add the field that tells them apart to the key, or keep one of them in extract.",
-        )
-
-
-def _columns(what: str, frame: pl.DataFrame, needed: Iterable[str]) -> None:
-    missing = [name for name in needed if name not in frame.columns]
-    if missing:
-        raise DataError(f"{what}: the columns {', '.join(missing)} are missing.", remedy="Return them from extract.")
 
 
 def frame_of(fields: Iterable[Field], rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 Outcome = Literal["over", "within", "blind"]
 
 AT_ONCE = frozenset({"no_predictions", "no_truths", "report", "requests", "fallback_share", "error_share",
-                     "latency_p99_ms"})  # fmt: skip
+                     "latency_p99_ms", "stale"})  # fmt: skip
 """Checks that one window raises: what they find is gone, or broken, and not a matter of degree."""
 QUALITY = frozenset({"loss", "behind_baseline"})
 """Checks whose alert asks for a training run."""

@@ -97,6 +97,27 @@ def check_columns(
             )  # fmt: skip
 
 
+def check_freshness(use_case: UseCase, window: Window, answers: pl.DataFrame) -> Iterator[Finding]:
+    """Windows whose stream stood still: their features are there, look as ever, and are of the past.
+
+    Args:
+        use_case: Declares the windows, and by ``gates.max_null_share`` how large a share may be stale; none is usual.
+        window: Which.
+        answers: Its rows.
+    """
+    limit = use_case.gates.max_null_share
+    few = len(answers) < use_case.monitor.minimum_rows
+    for declared in use_case.windows:
+        value, message = None, f"{len(answers):,} rows are too few."
+        if not few:
+            value = int(answers["flags"].list.contains(f"stale:{declared.name}").sum()) / len(answers)
+            message = f"stale in {value:.1%} of answers, at most {limit:.1%} is allowed: its stream stands still."
+            if value <= limit:
+                message = f"stale in {value:.1%} of answers, at most {limit:.1%} is allowed."
+        subject = f"window {declared.name}"
+        yield _finding("stale", subject, window, value, limit, f"{subject}: {message}")
+
+
 def check_traffic(window: Window, traffic: Sequence[Traffic], needed: int) -> Iterator[Finding]:
     """Requests, fallbacks, errors and latency against the same hours of the days before."""
     for kind in traffic:

@@ -17,7 +17,7 @@ from ninefold.dataset import to_numpy
 from ninefold.errors import ConfigurationError
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input
-from ninefold.usecase import History, TimeSplit, UseCase, known_use_cases
+from ninefold.usecase import HashSplit, History, TimeSplit, UseCase, known_use_cases
 from ninefold.windows.declaration import Window
 
 NAMES = (*known_use_cases(), "text_use_case:USE_CASE")
@@ -218,6 +218,7 @@ REFUSED = {
     "slices names airline": _stops(slices=("airline",)),
     "decided_at names flight": _stops(decided_at="flight"),
     "needs decided_at": _stops(decided_at=None, split=TimeSplit()),
+    "and a split by hash": _stops(split=HashSplit()),
     "key of plane names tail": lambda u: dataclasses.replace(
         u, batch_views=(BatchView(name="plane", key=("tail",), columns=(Field(name="seats", kind="number"),)),)
     ),

@@ -35,14 +35,23 @@ def _time(name: str, example: str, description: str) -> Field:
     return Field(name=name, kind="time", example=example, description=description)
 
 
+def _number(name: str, unit: str, minimum: float, maximum: float) -> Field:
+    return Field(name=name, kind="number", unit=unit, minimum=minimum, maximum=maximum)
+
+
 def _numbers(**units: str | None) -> tuple[Field, ...]:
     return tuple(Field(name=name, kind="number", unit=unit) for name, unit in units.items())
 
 
-_WEATHER = _numbers(
-    temperature="°F", humidity="%", wind_direction="degree", wind_speed="mph", precipitation="inch", pressure="mbar",
-    visibility="mile",
-)  # fmt: skip
+_WEATHER = (
+    _number("temperature", "°F", -60, 130),
+    _number("humidity", "%", 0, 100),
+    _number("wind_direction", "degree", 0, 360),
+    _number("wind_speed", "mph", 0, 200),
+    _number("precipitation", "inch", 0, 15),
+    _number("pressure", "mbar", 870, 1090),
+    _number("visibility", "mile", 0, 100),
+)
 
 
 def _window(name: str, key: str, hours: int, choices: tuple[int, ...], *more: Literal["count"]) -> Window:
@@ -128,7 +137,12 @@ USE_CASE = UseCase(
         BatchView(
             name="route",
             key=("origin", "destination"),
-            columns=_numbers(distance="mile", latitude="degree", longitude="degree"),
+            columns=(
+                # From New York nobody flies farther than to Hawaii.
+                _number("distance", "mile", 10, 5500),
+                _number("latitude", "degree", -90, 90),
+                _number("longitude", "degree", -180, 180),
+            ),
             description="The route's length, and where it leads.",
         ),
     ),

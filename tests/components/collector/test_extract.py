@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from components.collector.extract import extract, publish, read_examples
+from components.collector.source import check
 from ninefold.errors import DataError
+from ninefold.fields import Field
 from ninefold.records import Event, Prediction, Truth
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
@@ -102,6 +104,11 @@ def test_publishing_replaces_file_by_file_and_leaves_what_is_others(store: Store
     assert (tmp_path / "data" / "test_sets").exists()
 
 
+def _earlier(frame: pl.DataFrame, hours: list[int]) -> pl.DataFrame:
+    """Known so many hours earlier, row by row."""
+    return frame.with_columns(known_at=pl.col("known_at") - pl.duration(hours=pl.Series(hours)))
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -114,6 +121,18 @@ def test_publishing_replaces_file_by_file_and_leaves_what_is_others(store: Store
             {"truths": tiny_use_case.history().truths.with_columns(pl.col("known_at").dt.replace_time_zone(None))},
             "not Datetime",
         ),
+        (
+            {"streams": {"deliveries": _earlier(tiny_use_case.history().streams["deliveries"], [0, 1])}},
+            "1 of 2 events of deliveries were known before they happened",
+        ),
+        (
+            {"truths": _earlier(tiny_use_case.history().truths, [24, 24, 25, 0, 0, 48])},
+            "2 of 6 truths were known before sent_at",
+        ),
+        (
+            {"views": {"depots": pl.concat([tiny_use_case.history().views["depots"]] * 2)}},
+            "view depots: 4 rows share depot and known_at",
+        ),
     ],
 )
 def test_a_source_that_breaks_the_contract_is_named(
@@ -122,3 +141,30 @@ def test_a_source_that_breaks_the_contract_is_named(
     tiny_use_case.HISTORY["history"] = dataclasses.replace(tiny_use_case.history(), **change)
     with pytest.raises(DataError, match=word):
         extract(USE_CASE, store, tmp_path / "snapshot")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "word"),
+    [
+        ([10.0, 1048.0], "view depots: size is above 500 m² in 1 of 2 rows, such as 1048"),
+        ([-0.5, None], "size is below 0 m² in 1 of 2 rows, such as -0.5"),
+        ([float("nan"), 500.0], None),
+    ],
+)
+def test_a_view_keeps_to_its_declared_range_and_null_is_in_it(sizes: list[float | None], word: str | None) -> None:
+    size = Field(name="size", kind="number", unit="m²", minimum=0, maximum=500)
+    (depots,) = USE_CASE.batch_views
+    ranged = dataclasses.replace(USE_CASE, batch_views=(dataclasses.replace(depots, columns=(size,)),))
+    history = tiny_use_case.history()
+    rows = history.views["depots"].with_columns(size=pl.Series(sizes, dtype=pl.Float64))
+    found = dataclasses.replace(history, views={"depots": rows})
+    if word is None:
+        check(ranged, found)
+        return
+    with pytest.raises(DataError, match=word):
+        check(ranged, found)
+
+
+def test_a_truth_of_the_very_moment_of_asking_is_none_too_early() -> None:
+    history = tiny_use_case.history()
+    check(USE_CASE, dataclasses.replace(history, truths=_earlier(history.truths, [24] * 6)))
