@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import structlog
 
-from components.monitor.alerts import QUALITY, Changes, Finding, Outcome, apply_findings, tell_webhook
+from components.monitor.alerts import Changes, Finding, Outcome, apply_findings, tell_webhook
 from components.monitor.anomalies import DAYS_BEFORE, Traffic, by_hour, judge_traffic
 from components.monitor.checks import (
     Column,
@@ -25,17 +24,17 @@ from components.monitor.checks import (
 from components.monitor.joined import answers, counted, read_joined
 from components.monitor.measurements import CHECK, measurements
 from components.monitor.reference import OUTPUT, Reference, baseline_losses, limits, read_reference
+from components.monitor.retraining import ask_for_training
 from components.monitor.trail import Trail
 from components.monitor.windows import LENGTHS, Judged, Window, floor, judge, windows_between
-from ninefold.clock import Clock, format_instant
+from ninefold.clock import Clock
 from ninefold.dataset import FEATURE, INPUT, REQUEST, columns_of
 from ninefold.errors import NinefoldError
 from ninefold.settings import Settings
-from ninefold.store import Alert, Run, Store
-from ninefold.usecase import TimeSplit, UseCase, load_use_case
+from ninefold.store import Alert, Store
+from ninefold.usecase import UseCase, load_use_case
 
 Array = np.ndarray[Any, Any]
-log = structlog.get_logger()
 
 MEMORY = 60
 """Windows before a run's first whose outcomes still count for hysteresis."""
@@ -149,7 +148,9 @@ def watch(
         store, use_case.name, _history(store, use_case, windows, findings),
         raise_after=policy.raise_after, clear_after=policy.clear_after, now=now,
     )  # fmt: skip
-    requested = _ask_for_training(name, use_case, store, clock, until, main, changes) if policy.retrain else None
+    requested = None
+    if policy.retrain:
+        requested = ask_for_training(name, use_case, store, settings, clock, until=windows[-1].end, main=main)
     if settings.monitoring.webhook is not None:
         url = settings.monitoring.webhook.get_secret_value()
         tell_webhook(store, use_case.name, url, seconds=settings.monitoring.webhook_seconds)
@@ -242,30 +243,6 @@ def _history(store: Store, use_case: UseCase, windows: Sequence[Window], finding
             ),
         )
     return list(newest.values())
-
-
-def _ask_for_training(
-    name: str, use_case: UseCase, store: Store, clock: Clock, until: datetime, main: int, changes: Changes
-) -> str | None:
-    """Asks for a training run when the main version's loss raised an alert; drift alone never does."""
-    reasons = [
-        a for a in changes.raised if a.cleared_at is None and a.check in QUALITY and a.subject == f"version {main}"
-    ]
-    if not reasons:
-        return None
-    waiting = [r.run_id for s in ("requested", "running") for r in store.runs(name, pipeline="training", state=s)]
-    if waiting:
-        log.info("a training run is under way already", run=waiting[0])
-        return None
-    run = Run(
-        run_id=f"training-{use_case.name}-alert-{reasons[0].alert_id[:12]}", pipeline="training", use_case=name,
-        state="requested", started_at=clock.now(),
-        parameters={
-            "until": format_instant(until) if isinstance(use_case.split, TimeSplit) else "",
-            "max_training_time": 120.0, "windows": {}, "seed": 0,
-        },
-    )  # fmt: skip
-    return run.run_id if store.write_run(run) else None
 
 
 def blind_reason(error: Exception) -> str:
