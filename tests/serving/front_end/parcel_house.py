@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,21 @@ INSTANCE = {
 
 
 def manifest(**changes: Any) -> PackageManifest:
+    """A package's manifest.
+
+    Args:
+        changes: Of the manifest; ``derive_digest``, ``inputs`` and ``views`` of its signature, ``key`` of all views.
+    """
     use_case = parcels.USE_CASE
+    views = changes.pop("views", use_case.feature_views())
+    if "key" in changes:
+        key = changes.pop("key")
+        views = tuple(replace(view, key=key) for view in views)
     signature = Signature(
         use_case="parcels:USE_CASE",
         problem="regression",
-        inputs=use_case.inputs,
-        views=use_case.feature_views(),
+        inputs=changes.pop("inputs", use_case.inputs),
+        views=views,
         derive_digest=changes.pop("derive_digest", use_case.derive_digest),
         target="minutes",
         unit="min",
@@ -66,6 +75,7 @@ def manifest(**changes: Any) -> PackageManifest:
         "zone": InputStatistics(null_share=0.0, reference="north", categories={"north": 9, "south": 1}),
         "shop_kind": InputStatistics(null_share=0.0, reference="media", categories={"media": 10}),
     }
+    statistics.update(changes.pop("statistics", {}))
     path = {"path": use_case.baseline_path, "digest": use_case.baseline_digest}
     return PackageManifest(format="baseline", signature=signature, statistics=statistics, baseline=path, **changes)
 
