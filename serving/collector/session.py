@@ -8,17 +8,24 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
+import structlog
 
 from ninefold.clock import Clock, EventClock, WallClock
 from ninefold.online import open_online_store
 from ninefold.records import Event
 from ninefold.store import Store
 from ninefold.usecase import UseCase
+from ninefold.windows import Window
 from serving.collector.keeper import Batch, Keeper, Outcome
-from serving.featurizer import StreamingFeaturizer, open_windows
+from serving.featurizer import StreamingFeaturizer, open_windows, without_windows
 
 VERSIONS_SECONDS = 2.0
 """How often the windows that versions need are looked up."""
+
+FORGET_SECONDS = 300.0
+"""How long a window outlives the last version that needs it: one that was replaced answers until its successor does."""
+
+log = structlog.get_logger()
 
 
 def make_durable(store: Store) -> None:
@@ -44,7 +51,7 @@ class CollectorSession:
 
     Raises:
         StoreError: The log can't be read, or the online rows can't be written.
-        ConfigurationError: A version needs a window that is no longer declared.
+        ConfigurationError: The live version needs a window that is no longer declared.
     """
 
     def __init__(self, use_case: UseCase, store: Store, online_url: str, mode: Literal["wall", "event"]) -> None:
@@ -52,10 +59,11 @@ class CollectorSession:
         self._store = store
         # An event clock begins before all events: the first ones move it.
         clock: Clock = WallClock() if mode == "wall" else EventClock(datetime.min.replace(tzinfo=UTC))
+        self._needed: dict[str, tuple[Window, float]] = {}
+        self._without: dict[int, str] = {}
         self._online = open_online_store(online_url)
         try:
-            windows = open_windows(use_case, store.versions(use_case.name))
-            self._windows = StreamingFeaturizer(windows, self._online, self._log)
+            self._windows = StreamingFeaturizer(self._wanted(), self._online, self._log)
             self._windows.restore(clock.now() if mode == "wall" else None)
         except BaseException:
             self._online.close()
@@ -81,13 +89,27 @@ class CollectorSession:
         self._keeper.tick()
         if time.monotonic() - self._looked_up >= VERSIONS_SECONDS:
             self._looked_up = time.monotonic()
-            windows = open_windows(self._use_case, self._store.versions(self._use_case.name))
+            windows = self._wanted()
             if set(windows) != self._windows.views:
                 self._windows.use(windows)
+                log.info("windows changed", use_case=self._use_case.name, windows=sorted(windows))
 
     def close(self) -> None:
         """Ends the connection to the online rows."""
         self._online.close()
+
+    def _wanted(self) -> dict[str, Window]:
+        """What versions need, or did a moment ago."""
+        versions = self._store.versions(self._use_case.name)
+        without = without_windows(self._use_case, versions)
+        if without != self._without:
+            self._without = without
+            for version, reason in without.items():
+                log.warning("a version's windows can't be kept", version=version, reason=reason)
+        now = time.monotonic()
+        self._needed |= {view: (window, now) for view, window in open_windows(self._use_case, versions).items()}
+        self._needed = {view: found for view, found in self._needed.items() if now - found[1] <= FORGET_SECONDS}
+        return {view: window for view, (window, _) in self._needed.items()}
 
     def _log(self, stream: str, *, since: datetime | None) -> Iterator[Event]:
         return self._store.events_known(self._use_case.name, stream, since=since)

@@ -85,11 +85,17 @@ class StreamingFeaturizer:
     def use(self, windows: Mapping[str, Window]) -> None:
         """Keeps exactly these windows: fills new ones from the log up to the watermark, and forgets the others' rows.
 
+        A new window has a watermark online once it is filled, the same as the others.
+
         Raises:
             StoreError: The log can't be read, or rows can't be written; the windows stay as they were.
         """
         added = {view: WindowState(window) for view, window in windows.items() if view not in self._states}
-        self._replay(added, dict.fromkeys(added))
+        if self._watermark is None:
+            # No time has passed yet, so there is nothing to write; what is logged waits in all of them.
+            self._take_waiting(added)
+        else:
+            self._replay(added, dict.fromkeys(added))
         self._states |= added
         self._unwritten |= {view: {} for view in added}
         for view in self.views - set(windows):
@@ -136,6 +142,11 @@ class StreamingFeaturizer:
             key = keys[window.key]
             if key is not None:
                 state.add(key, event.values.get(window.value), known_at)
+
+    def _take_waiting(self, states: Mapping[str, WindowState]) -> None:
+        for stream in {state.window.stream for state in states.values()}:
+            for event in self._log(stream, since=None):
+                self._add(event, states.values())
 
     def _replay(self, states: Mapping[str, WindowState], reached: Mapping[str, datetime | None]) -> None:
         """Fills new states from the log up to the watermark, and writes the newest row of each key.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ninefold.errors import DataError, StoreError
+from ninefold.errors import DataError, NinefoldError, StoreError
 from ninefold.features import Stream
 from ninefold.fields import Field, Input, Metric
 from ninefold.online import OnlineRow, OnlineStore, SQLiteOnlineStore
@@ -21,7 +21,7 @@ from ninefold.store import open_store
 from ninefold.usecase import HashSplit, UseCase
 from ninefold.windows import Window
 from ninefold.windows.batch import changelog
-from serving.featurizer import StreamingFeaturizer, lift, open_windows
+from serving.featurizer import StreamingFeaturizer, lift, open_windows, without_windows
 
 START = datetime(2013, 7, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -208,6 +208,25 @@ def test_the_watermark_moves_in_every_view_also_when_nothing_happens(tmp_path: P
     online.close()
 
 
+def test_a_window_that_comes_before_any_time_has_passed_waits_with_the_others(tmp_path: Path) -> None:
+    online = SQLiteOnlineStore(tmp_path / "online.db")
+    log = Log()
+    engine = StreamingFeaturizer(WINDOWS, online, log)
+    engine.restore()
+    log.events = [event("a", START), event("b", START + 5 * SECOND, "LAX")]
+    engine.apply(log.events)
+    engine.use(ADDED)
+    assert engine.watermark is None
+    assert set(online.watermarks(ADDED).values()) == {None}
+    for seconds in (0, 2, 6):
+        engine.advance(START + seconds * SECOND)
+        engine.flush()
+        for w in ADDED.values():
+            assert online_values(online, w, KEYS) == expected(log, w, START + seconds * SECOND)
+            assert online.watermark(w.view) == START + seconds * SECOND
+    online.close()
+
+
 class Stubborn(SQLiteOnlineStore):
     """An online store that refuses while it is told to."""
 
@@ -258,8 +277,8 @@ def test_windows_that_are_closed_leave_nothing_online(tmp_path: Path) -> None:
     online.close()
 
 
-def test_open_windows_are_the_declared_ones_and_those_of_versions_that_are_not_retired() -> None:
-    use_case = UseCase(
+def rides() -> UseCase:
+    return UseCase(
         name="rides",
         title="Rides",
         problem="regression",
@@ -280,19 +299,27 @@ def test_open_windows_are_the_declared_ones_and_those_of_versions_that_are_not_r
         windows=(window("short", 2), window("long", 7)),
     )
 
-    def version(number: int, state: str, **lengths: str) -> ModelVersion:
-        return ModelVersion(
-            use_case="rides",
-            version=number,
-            digest="",
-            uri="",
-            state=state,
-            created_at=START,
-            lengths=lengths,  # type: ignore[arg-type]
-        )
 
+def version(number: int, state: str, **lengths: str) -> ModelVersion:
+    return ModelVersion(
+        use_case="rides", version=number, digest="", uri="", state=state, created_at=START,  # type: ignore[arg-type]
+        lengths=lengths,
+    )  # fmt: skip
+
+
+def test_open_windows_are_the_declared_ones_and_those_of_versions_that_are_not_retired() -> None:
     versions = [version(1, "retired", short="9s"), version(2, "live", short="4s"), version(3, "registered", long="1m")]
-    assert set(open_windows(use_case, versions)) == {"short_2s", "short_4s", "long_7s", "long_1m"}
+    assert set(open_windows(rides(), versions)) == {"short_2s", "short_4s", "long_7s", "long_1m"}
+
+
+@pytest.mark.parametrize("lengths", [{"wind": "1h"}, {"short": "for ever"}, {"short": "5s", "wind": "1h"}])
+def test_what_a_candidate_of_newer_code_needs_stops_nobody_and_is_told(lengths: dict[str, str]) -> None:
+    versions = [version(1, "live", short="4s"), version(2, "registered", **lengths)]
+    assert set(open_windows(rides(), versions)) == {"short_2s", "short_4s", "long_7s"}
+    assert list(without_windows(rides(), versions)) == [2]
+    with pytest.raises(NinefoldError):
+        open_windows(rides(), [version(2, "live", **lengths)])
+    assert without_windows(rides(), [version(2, "retired", **lengths)]) == {}
 
 
 def test_thirty_days_of_a_thousand_events_are_restored_from_the_store_in_seconds(tmp_path: Path) -> None:
