@@ -149,7 +149,7 @@ def set_live(
             raise UsageError(
                 f"A rollout of {declared.name} is {rollout.state}: version {rollout.candidate} against "
                 f"{rollout.incumbent}.",
-                remedy="End it first.",
+                remedy=f'End it first: ninefold rollout abort {use_case} --reason "…"',
             )
         before = opened.live_version(declared.name)
         opened.set_state(declared.name, version, "live", actor=by or _user(), reason=reason, checking=check)

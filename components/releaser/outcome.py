@@ -72,7 +72,7 @@ def words(released: Released, use_case: str) -> list[str]:
             why = f": {rollout.reason}" if rollout.reason else "."
             return [
                 f"This package is version {number} of {shown}, whose rollout is over, {_ENDED[rollout.state]}{why}",
-                f"Nothing changes. To try it again: ninefold rollout start {use_case} {number}",
+                f"Nothing changes. To make it live all the same: ninefold store set-live {use_case} {number}",
             ]
         case "known_open" if rollout is not None:
             found = [f"{name} has its rollout already: it is {rollout.state}."]
@@ -111,4 +111,4 @@ def _commands(released: Released, use_case: str) -> list[str]:
     see = f"See: ninefold rollout status {use_case}"
     if released.ahead is not None:
         return [see]
-    return [f"{see}; at once: ninefold rollout promote {use_case}"]
+    return [f'{see}; at once: ninefold rollout promote {use_case} --reason "…"']

@@ -105,9 +105,9 @@ def _clock(settings: Settings, until: str) -> Clock:
         return WallClock()
     with open_store(settings.store_url) as store:
         newest = newest_instant(store)
-    moments = [parse_instant(until, field="until")] if until else []
-    moments += [newest] if newest is not None else []
-    return EventClock(max(moments)) if moments else WallClock()
+    if newest is None and until:
+        newest = parse_instant(until, field="until")
+    return WallClock() if newest is None else EventClock(newest)
 
 
 def _lengths(package: tuple[str, str]) -> dict[str, str]:

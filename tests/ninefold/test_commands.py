@@ -196,7 +196,10 @@ class TestSetLive:
         assert "another derive" in _run(store, "set-live", "churn", "1")
         with open_store(settings().store_url) as opened:
             opened.open_rollout("churn", incumbent=1, candidate=2, policy={}, actor="r")
-        with pytest.raises(UsageError, match=r"A rollout of churn is pending: version 2 against 1\. End it first\."):
+        with pytest.raises(
+            UsageError,
+            match=r"A rollout of churn is pending: version 2 against 1\. End it first: ninefold rollout abort churn",
+        ):
             _run(store, "set-live", "churn", "0")
         with pytest.raises(UnknownUseCase):
             _run(store, "set-live", "nothing", "0")

@@ -95,7 +95,7 @@ def test_the_first_model_goes_live_and_each_after_it_opens_a_rollout(store: Stor
     assert words(second, "arrivals") == [
         "Version 2 of arrivals opened a rollout: it is asked beside version 1, and nobody gets its answers until they "
         "are shown to be better.",
-        "See: ninefold rollout status arrivals; at once: ninefold rollout promote arrivals",
+        'See: ninefold rollout status arrivals; at once: ninefold rollout promote arrivals --reason "…"',
     ]
 
 
@@ -172,7 +172,7 @@ def test_a_package_that_was_judged_is_not_tried_again_by_itself(store: Store, re
     assert again.to_json() is None
     assert words(again, "arrivals") == [
         "This package is version 2 of arrivals, whose rollout is over, rolled back: worse.",
-        "Nothing changes. To try it again: ninefold rollout start arrivals 2",
+        "Nothing changes. To make it live all the same: ninefold store set-live arrivals 2",
     ]
     assert _states(store) == before
     assert store.rollout("arrivals") is None
