@@ -52,12 +52,16 @@ class Specs:
         self._environment = {**settings_environment(settings), **environment}
 
     def services(self) -> list[ChildSpec]:
-        """Front end and collector."""
+        """Front end and collector; and the rollouts' controller, where the wall clock is what it looks at.
+
+        In event time whoever drives the replay makes the controller look.
+        """
         ports = self._settings.ports
-        return [
+        found = [
             self._service("front end", "front_end", ports.front_end),
             self._service("collector", "collector", ports.collector),
         ]
+        return found if self._settings.clock == "event" else [*found, self._service("rollout", "rollout", None)]
 
     def model(self, model: Model, taken: Collection[int | None]) -> ChildSpec:
         """A version's server.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from children import runs, spec, tick_until, wait_until
+from children import IDLE, runs, spec, tick_until, wait_until
 
 from serving.supervisor.processes import LONGEST_DELAY, LOOP_FAILURES, Child, backoff
 
@@ -38,6 +38,24 @@ def test_it_becomes_ready_and_a_killed_one_comes_back(tmp_path: Path) -> None:
         child.terminate()
         assert child.wait(5)
     assert (child.state, child.exit_code) == ("stopped", 0)
+
+
+def test_one_that_does_not_listen_is_ready_once_it_has_run_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.supervisor.processes.SETTLED_SECONDS", 1.0)
+    child = Child(replace(spec(tmp_path, IDLE), port=None))
+    crashing = Child(replace(spec(tmp_path, CRASH, name="crashing"), port=None))
+    try:
+        child.tick(time.monotonic())
+        assert child.state == "starting"
+        tick_until(child, lambda: child.ready)
+        tick_until(crashing, lambda: crashing.state == "crash loop")
+        assert not crashing.was_ready
+    finally:
+        for one in (child, crashing):
+            one.terminate()
+            one.wait(5)
 
 
 def test_backoff_grows_to_a_bound() -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from children import spec, tick_until
 
 from serving.supervisor.processes import Child
-from serving.supervisor.state import ProcessState, SupervisorState
-from serving.supervisor.status import rows
+from serving.supervisor.state import (
+    ProcessState,
+    ServedRollout,
+    SupervisorState,
+    read_state,
+    write_state,
+)  # fmt: skip
+from serving.supervisor.status import rollout_row, rows
 
 ANSWERS = """
 import http.server, sys
@@ -53,3 +61,49 @@ def test_a_problem_that_a_process_names_is_shown(
     finally:
         child.terminate()
         child.wait(5)
+
+
+SHOWN = {"id": "r1", "ready": True, "problem": None, "observed": {"live": 800, "candidate": 200}, "shadowed": {}}
+
+
+@pytest.mark.parametrize(
+    ("shown", "routed", "observed", "problem"),
+    [
+        (SHOWN, True, {"live": 800, "candidate": 200}, ""),
+        (SHOWN | {"problem": "another derive"}, True, {"live": 800, "candidate": 200}, "another derive"),
+        (SHOWN | {"id": "r0"}, True, {}, ""),
+        (None, True, {}, ""),
+        (SHOWN, False, {"live": 800, "candidate": 200}, "the server of version 3 is not ready"),
+    ],
+)
+def test_the_open_rollout_is_shown_as_it_is_configured_and_as_the_front_end_counts(
+    tmp_path: Path, shown: dict[str, object] | None, routed: bool, observed: dict[str, int], problem: str
+) -> None:
+    child = Child(spec(tmp_path, ANSWERS.replace("BODY", repr(json.dumps({"rollout": shown}).encode()))))
+    try:
+        tick_until(child, lambda: child.ready)
+        front_end = ProcessState(
+            name="front end", pid=None, born=None, host="127.0.0.1", port=child.spec.port, state="ready", restarts=0
+        )
+        rollout = ServedRollout(
+            rollout_id="r1", state="canary", step=1, revision=4, incumbent=2, candidate=3, share=0.2, routed=routed
+        )
+        state = SupervisorState(
+            use_case="arrivals", pid=1, born=None, ready=True, model_only=False, live=2, problem="",
+            processes=(front_end,), rollout=rollout,
+        )  # fmt: skip
+        write_state(tmp_path, state)
+        assert read_state(tmp_path) == state
+        row = rollout_row(state, "key")
+    finally:
+        child.terminate()
+        child.wait(5)
+    assert row is not None
+    assert (row.observed, row.problem) == (observed, problem)
+    first, second, *rest = row.lines()
+    assert first == "Rollout r1: version 3 against 2, canary, step 2 (revision 4)"
+    counted = "; 200 of 1,000 answers (20.0%)" if observed else ""
+    assert second == f"Its share: 20.0% of the audience{counted}"
+    assert rest == ([f"Its problem: {problem}"] if problem else [])
+    assert row.to_json()["observed"] == observed
+    assert rollout_row(replace(state, rollout=None), "key") is None

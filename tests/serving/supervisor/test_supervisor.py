@@ -29,7 +29,7 @@ from ninefold.usecase import load_use_case
 from serving.supervisor import desired
 from serving.supervisor.commands import _announce
 from serving.supervisor.desired import Model
-from serving.supervisor.specs import settings_environment
+from serving.supervisor.specs import Specs, settings_environment
 from serving.supervisor.state import end_leftovers, read_state
 
 
@@ -51,7 +51,7 @@ def test_it_serves_switches_retires_and_restarts(
         assert table is not None
         assert (table.live, sorted(table.variants)) == (1, [0, 1])
         assert [httpx.get(f"{v.url}/readyz").status_code for v in table.variants.values()] == [200, 200]
-        everything = {"front end", "collector", "model 0", "model 1"}
+        everything = {"front end", "collector", "rollout", "model 0", "model 1"}
         assert {line.partition(" is")[0] for line in told} <= everything
         state = read_state(configuration.home)
         assert state is not None
@@ -242,6 +242,14 @@ def test_a_taken_model_port_is_replaced_by_a_free_one(configuration: Settings, s
     assert made.port != configuration.ports.models_from
 
 
+def test_the_controller_of_rollouts_runs_by_the_wall_clock_alone(configuration: Settings) -> None:
+    by_wall = Specs(configuration, "arrivals", "arrivals", {}).services()
+    assert [spec.name for spec in by_wall] == ["front end", "collector", "rollout"]
+    assert by_wall[-1].command[1:] == ("-m", "serving.rollout", "--use-case", "arrivals")
+    replayed = configuration.model_copy(update={"clock": "event"})
+    assert [spec.name for spec in Specs(replayed, "arrivals", "arrivals", {}).services()] == ["front end", "collector"]
+
+
 def test_children_read_the_same_settings(configuration: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = configuration.model_copy(update={"clock": "event"})
     for name, value in settings_environment(changed).items():
@@ -291,8 +299,9 @@ def test_up_status_down_with_the_real_services(with_gateway: Settings, tmp_path:
         assert (again.returncode, "served already" in again.stderr) == (2, True)
         shown = json.loads(ninefold("status", "--json", folder=Path("/")).stdout)
         rows = {row["name"]: row for row in shown["processes"]}
-        assert (shown["live"], set(rows)) == (0, {"front end", "collector", "gateway", "model 0"})
+        assert (shown["live"], set(rows)) == (0, {"front end", "collector", "rollout", "gateway", "model 0"})
         assert all(row["ready"] for row in rows.values())
+        assert (shown["rollout"], rows["rollout"]["port"], rows["rollout"]["predictions"]) == (None, None, None)
         assert (rows["front end"]["predictions"], rows["model 0"]["predictions"]) == (1, 1)
         inner = httpx.get(f"http://127.0.0.1:{configuration.ports.gateway}/metrics").text
         assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="inner-v0"} 1\n' in inner
@@ -300,7 +309,10 @@ def test_up_status_down_with_the_real_services(with_gateway: Settings, tmp_path:
         assert "Direct clients: version 0 100.0% by weight (0 requests)" in ninefold("status").stdout
     finally:
         stopped = ninefold("down", folder=Path("/"))
-    assert (stopped.returncode, stopped.stdout.strip()) == (0, "Stopped front end, collector, gateway, model 0.")
+    assert (stopped.returncode, stopped.stdout.strip()) == (
+        0,
+        "Stopped front end, collector, rollout, gateway, model 0.",
+    )
     assert ninefold("down").stdout.startswith("Nothing runs")
     with contextlib.closing(open_store(configuration.store_url)) as opened:
         assert [p.prediction_id for p in opened.predictions("arrivals")] == [answer["prediction_id"]]
