@@ -4,13 +4,18 @@ ASGI costs a task, a scope, an event and four messages a request: a third of wha
 path that the application names goes to a plain function instead, with uvicorn's parser, flow control, time-outs and
 drain around it. Everything else (pipelined, chunked, large or HTTP/1.0 requests, ``Expect``, upgrades, a client that
 doesn't read) goes the ordinary way, so the application answers these paths in ASGI too, from the same code.
+
+A client that keeps its connection sends the same head again and again, but for the length of the body. What the parser
+made of it once is good for the same bytes again: such a request is not parsed a second time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -21,6 +26,9 @@ MAX_BODY_BYTES = 64 * 1024
 
 Headers = list[tuple[bytes, bytes]]
 _NOBODY_WAITS = asyncio.Event()
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,6})(?=\r\n)", re.IGNORECASE)
+_HEADS = 8
+"""Heads that a connection may remember in vain before it gives up: each of its requests has an id of its own."""
 
 
 class Exchange:
@@ -73,6 +81,37 @@ class LeanApplication(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A head that was parsed.
+
+    Args:
+        before: Its bytes up to the digits of the content length.
+        behind: Its bytes from there on.
+        url: Where it asks.
+        headers: What it says, but for the content length.
+    """
+
+    before: bytes
+    behind: bytes
+    url: bytes
+    headers: Headers
+
+    @classmethod
+    def of(cls, data: bytes, body: bytes, url: bytes, headers: Headers) -> Self | None:
+        """The head of a request that was parsed whole and alone; None where its bytes don't show that plainly."""
+        end = data.find(b"\r\n\r\n") + 4
+        length = _LENGTH.search(data, 0, end)
+        if length is None or len(data) - end != len(body):
+            return None
+        return cls(
+            data[: length.start(1)],
+            data[length.end(1) : end],
+            url,
+            [header for header in headers if header[0] != b"content-length"],
+        )
+
+
 class LeanProtocol(OneWriteProtocol):
     """uvicorn's protocol with the short way; give it to uvicorn as ``http=LeanProtocol``."""
 
@@ -81,9 +120,49 @@ class LeanProtocol(OneWriteProtocol):
         self._choose = cast("LeanApplication", self.app).lean
         self._defaults: Headers | None = None
         self._default_lines = b""
+        self._head: _Head | None = None
+        self._heads_left = _HEADS
+        self._between = True
+        """Whether the parser stands between two requests."""
+        self._whole = b""
+        """What came last, where it began between two requests."""
+        self._answered_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Takes a request that is whole and has the head of the one before; the parser gets everything else."""
+        if self._between:
+            if self._head is not None and self._is_like(self._head, data):
+                return
+            self._whole = data
+        else:
+            self._whole = b""
+        super().data_received(data)
+
+    def _is_like(self, head: _Head, data: bytes) -> bool:
+        if not data.startswith(head.before):
+            return False
+        start = len(head.before)
+        end = data.find(b"\r", start, start + 7)
+        digits = data[start:end]
+        if not (digits.isdigit() and data.startswith(head.behind, end)):
+            return False
+        body = data[end + len(head.behind) :]
+        if len(body) != int(digits) or len(body) > MAX_BODY_BYTES or self._is_taken():
+            return False
+        headers = [*head.headers, (b"content-length", digits)]
+        handler = self._choose(head.url, headers)
+        if handler is None:
+            return False
+        self._heads_left = _HEADS
+        exchange: Any = Exchange(self, handler, headers, True)
+        exchange.body = body
+        self.cycle = exchange
+        handler(exchange)
+        return True
 
     def on_message_begin(self) -> None:
         """Forgets the request before; the scope is made when somebody needs one."""
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -111,8 +190,12 @@ class LeanProtocol(OneWriteProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._between = True
         exchange: Any = self.cycle
         if type(exchange) is Exchange:
+            if self._whole and exchange.keep_alive and self._heads_left:
+                self._heads_left -= 1
+                self._head = _Head.of(self._whole, exchange.body, self.url, exchange.headers)
             exchange.begin()
         else:
             super().on_message_complete()
@@ -130,11 +213,55 @@ class LeanProtocol(OneWriteProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def on_response_complete(self) -> None:
+        """Makes the connection ready for the next request, or for its end if none comes.
+
+        The timer of an idle connection stays while requests come and go; when it rings, it looks how long nobody has
+        asked. A new one for every answer costs as much as writing the answer does.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_later(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes the connection if nobody has asked for long enough; else looks again when that may be so."""
+        self.timeout_keep_alive_task = None
+        if self._is_busy() or not self._between:
+            # The next answer begins the wait anew.
+            return
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_later(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_later(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        # uvicorn does so whenever something comes; here the timer stays until the connection ends.
+        if self.transport.is_closing():
+            super()._unset_keepalive_if_required()
+
+    def _is_busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_taken(self) -> bool:
+        return self._is_busy() or self.flow.write_paused
+
     def _is_plain(self) -> bool:
         parser = self.parser
         if parser.get_method() != b"POST" or self.expect_100_continue or parser.get_http_version() != "1.1":
             return False
-        if (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused:
+        if self._is_taken():
             return False
         length = -1
         for name, value in self.headers:

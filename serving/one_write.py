@@ -35,8 +35,13 @@ class _JoiningTransport:
 
     def write_now(self, data: bytes) -> None:
         """Writes what is whole already, behind whatever waits."""
-        self._flush()
+        if self._pending:
+            self._flush()
         self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be; asked for every answer, so it takes no detour."""
+        return self._transport.is_closing()
 
     def _flush(self) -> None:
         if self._pending:

@@ -5,6 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
 
 from serving import lean_http
 from serving.lean_http import LeanProtocol
@@ -38,8 +41,8 @@ class Application:
 
 
 @asynccontextmanager
-async def serving(**options):
-    application = Application()
+async def serving(application=None, **options):
+    application = application or Application()
     server = uvicorn.Server(
         uvicorn.Config(
             application, http=LeanProtocol, lifespan="off", log_level="critical", port=0, proxy_headers=False, **options
@@ -85,6 +88,119 @@ async def test_a_small_post_takes_the_short_way_again_and_again_on_one_connectio
     assert [body for _, body in first] == [b"short:a", b"short:", b"short:" + b"c" * 3000]
     assert all(b"x-way: short\r\n" in head and b"\r\ndate: " in head for head, _ in first)
     assert not closed
+
+
+class Echo(Application):
+    """Answers a short request with its headers and its body."""
+
+    def answer(self, exchange):
+        told = b"|".join(b"%b=%b" % header for header in sorted(exchange.headers))
+        exchange.answer(200, [], b"%b#%b" % (told, exchange.body))
+
+
+BODIES = st.sampled_from([b"", b"a", b"b" * 9, b"c" * 10, b"Content-Length: 3\r\n\r\nabc", b"\r\n\r\n", b"d" * 1234])
+LINES = st.sampled_from(["X-Id: 1", "X-Id: 2", "X-Id: content-length: 3", "Y:  z ", "X-Slow: 1"])
+HEADS = st.tuples(
+    st.sampled_from(["/fast", "/other"]),
+    st.lists(LINES, max_size=2),
+    st.sampled_from(["Content-Length: ", "content-length:", "CONTENT-LENGTH:  "]),
+    st.lists(LINES, max_size=2),
+)
+
+
+@st.composite
+def conversations(draw):
+    """Requests on one connection that share their heads, and what each has to be answered."""
+    heads = draw(st.lists(HEADS, min_size=1, max_size=2))
+    requests, expected = [], []
+    for _ in range(draw(st.integers(1, 6))):
+        path, before, name, behind = draw(st.sampled_from(heads))
+        body = draw(BODIES)
+        lines = [f"POST {path} HTTP/1.1", *before, f"{name}{len(body)}", *behind, "", ""]
+        requests.append("\r\n".join(lines).encode() + body)
+        if path == "/other" or "X-Slow: 1" in lines:
+            expected.append(b"asgi:" + body)
+        else:
+            split = (line.split(":", 1) for line in lines[1:-2])
+            told = sorted((key.lower().encode(), value.lstrip().encode()) for key, value in split)
+            expected.append(b"|".join(b"%b=%b" % pair for pair in told) + b"#" + body)
+    return requests, draw(st.integers(1, 60)), expected
+
+
+class Wire(asyncio.Transport):
+    """A connection without a network: what is written to it can be read."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = b""
+
+    def write(self, data):
+        self.written += data
+
+    def is_closing(self):
+        return False
+
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
+        pass
+
+
+def connected(application):
+    config = uvicorn.Config(application, log_level="critical", proxy_headers=False)
+    config.load()
+    protocol, wire = LeanProtocol(config=config, server_state=ServerState(), app_state={}), Wire()
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
+async def bodies_said(requests, cut):
+    """The bodies of the answers to requests that come one after the other, every third of them in two pieces."""
+    protocol, wire = connected(Echo())
+    found = []
+    for number, request in enumerate(requests):
+        for piece in (request[:cut], request[cut:]) if number % 3 == 2 else (request,):
+            protocol.data_received(piece)
+        async with asyncio.timeout(5):
+            while b"\r\n\r\n" not in wire.written:
+                await asyncio.sleep(0)
+        found.append(wire.written.partition(b"\r\n\r\n")[2])
+        wire.written = b""
+    protocol.connection_lost(ConnectionResetError())
+    return found
+
+
+@given(conversations())
+def test_a_request_means_the_same_whatever_came_before_it_on_its_connection(conversation):
+    requests, cut, expected = conversation
+    assert asyncio.run(bodies_said(requests, cut)) == expected
+
+
+async def test_a_head_that_is_known_is_not_parsed_again(monkeypatch):
+    parsed = []
+    on_url = LeanProtocol.on_url
+    monkeypatch.setattr(LeanProtocol, "on_url", lambda self, url: (parsed.append(url), on_url(self, url)))
+    async with serving() as (_, _, port):
+        found, _ = await answers(
+            port, post(b"a"), post(b"bb"), post(b"c" * 1000), post(b"d", headers="A: b\r\n"), count=4
+        )
+    assert [body for _, body in found] == [b"short:a", b"short:bb", b"short:" + b"c" * 1000, b"short:d"]
+    assert len(parsed) == 2
+
+
+async def test_a_known_head_waits_for_the_answer_before_it():
+    application = Application()
+    protocol, wire = connected(application)
+    for request in (post(b"a"), post(b"later"), post(b"b")):
+        protocol.data_received(request)
+    assert wire.written.endswith(b"short:a")
+    application.waiting[0].answer(200, [], b"now")
+    async with asyncio.timeout(5):
+        while not wire.written.endswith(b"asgi:b"):
+            await asyncio.sleep(0)
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 3
+    assert wire.written.index(b"now") < wire.written.index(b"asgi:b")
 
 
 async def test_a_request_in_pieces_is_whole():
@@ -159,6 +275,21 @@ async def test_a_drain_waits_for_the_answer_and_closes_the_connection():
         found, closed = await asked
     assert found[0][1] == b"at last"
     assert closed
+
+
+async def test_a_connection_that_is_used_stays_and_ends_its_time_after_the_last_answer():
+    async with serving(timeout_keep_alive=1) as (_, _, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+        for _ in range(4):
+            writer.write(post())
+            await reader.readuntil(b"short:hi")
+            last = loop.time()
+            await asyncio.sleep(0.4)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        assert loop.time() - last > 0.9
+        writer.close()
 
 
 async def test_an_idle_connection_is_closed_after_its_time():
