@@ -78,11 +78,11 @@ class Metrics(Collector):
             log.warning("the candidate in shadow gave no answer", reason=reason, detail=detail)
         self._shadow_failures[reason] += 1
 
-    def shadow_dropped(self, version: int, reason: str, rows: int) -> None:
+    def shadow_dropped(self, version: int, reason: str, rows: int, error: Exception | None) -> None:
         """Counts predictions in shadow that are dropped; the log gets the first of every thousand of a reason."""
         before = self.shadows[version, "dropped", reason]
         if before % _LOG_EVERY == 0 or before // _LOG_EVERY != (before + rows) // _LOG_EVERY:
-            log.warning("predictions in shadow are dropped", reason=reason, version=version)
+            log.warning("predictions in shadow are dropped", reason=reason, version=version, error=repr(error))
         self.shadows[version, "dropped", reason] += rows
 
     def render(self) -> bytes:

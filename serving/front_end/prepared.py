@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from ninefold.clock import Clock, EventClock
 from ninefold.records import Fallback
 from ninefold.usecase import UseCase
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -44,6 +40,7 @@ class Prepared:
         fallbacks: Why the baseline answers a row; None where the model does.
         shadow_features: What the candidate needs of the same rows, as of the same moment; None where nobody asks it.
         to_read: What has yet to read them.
+        unread: Why they could not be read; None where they could.
     """
 
     route: Route
@@ -58,6 +55,7 @@ class Prepared:
     fallbacks: list[Fallback | None]
     shadow_features: list[RowFeatures] | None = None
     to_read: FeatureReader | None = None
+    unread: Exception | None = None
 
     @property
     def served(self) -> ServedVersion | None:
@@ -77,7 +75,7 @@ class Prepared:
                 self.shadow_features = reader.read(self.rows, self.decided, self.received[0])
             except Exception as error:
                 # Nobody waits for it, and whose answer is under way must not hear of it.
-                log.error("the candidate's features can't be read", exc_info=error)
+                self.unread = error
 
 
 class Preparer:

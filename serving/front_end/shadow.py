@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
-
 from ninefold.errors import Unavailable
 from ninefold.records import derived_id
 from serving.front_end.asking import Caller, Part, ask
@@ -27,8 +25,6 @@ from serving.front_end.keeper import Keeper
 from serving.front_end.metrics import Metrics
 from serving.front_end.prepared import Prepared, Preparer
 from serving.front_end.recording import Recorder
-
-log = structlog.get_logger()
 
 ROWS_A_CALL = 16
 """Most rows of one call: about a third of a millisecond of the event loop's time, in two pieces."""
@@ -132,7 +128,7 @@ class Shadow:
         if self._closing or (then is None and self._queued >= MAX_WAITING):
             self._drop(request, len(asked), "closing" if self._closing else "full")
         elif not read:
-            self._drop(request, len(asked), "unreadable")
+            self._drop(request, len(asked), "unreadable", rows[0].batch.unread)
         else:
             self._queue.append(request)
             self._queued += len(read)
@@ -205,8 +201,7 @@ class Shadow:
                 for part in turn.parts:
                     await self._work(_Turn([part]))
             else:
-                log.error("what the candidate would say can't be kept", exc_info=error)
-                self._drop_all(turn, "broken")
+                self._drop_all(turn, "broken", error)
             return
         self._keeper.keep(records, partial(self._kept, turn, prepared))
 
@@ -243,7 +238,7 @@ class Shadow:
 
     def _kept(self, turn: _Turn, prepared: Prepared, refused: Unavailable | None) -> None:
         if refused is not None:
-            self._drop_all(turn, "unkept")
+            self._drop_all(turn, "unkept", refused)
             return
         rollout = turn.parts[0][0].rollout
         for fallback in prepared.fallbacks:
@@ -253,15 +248,15 @@ class Shadow:
         for request, rows in turn.parts:
             self._settle(request, len(rows))
 
-    def _drop_all(self, turn: _Turn, reason: str) -> None:
+    def _drop_all(self, turn: _Turn, reason: str, error: Exception | None = None) -> None:
         for request, rows in turn.parts:
-            self._drop(request, len(rows), reason)
+            self._drop(request, len(rows), reason, error)
 
-    def _drop(self, request: _Request, rows: int, reason: str) -> None:
+    def _drop(self, request: _Request, rows: int, reason: str, error: Exception | None = None) -> None:
         if rows:
             rollout = request.rollout
             rollout.shadowed["dropped"] += rows
-            self._metrics.shadow_dropped(rollout.candidate, reason, rows)
+            self._metrics.shadow_dropped(rollout.candidate, reason, rows, error)
         self._settle(request, rows)
 
     def _settle(self, request: _Request, rows: int) -> None:
