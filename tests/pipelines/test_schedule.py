@@ -1,12 +1,20 @@
 """A schedule is six-field cron in UTC, seconds first; runs never overlap, and what is missed is counted."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from ninefold.clock import EventClock
+from ninefold.clock import EventClock, parse_instant
 from ninefold.errors import InvalidInput, StepFailed
+from ninefold.settings import settings
+from ninefold.store import open_store
 from pipelines.schedule import Schedule, keep_running
 
 START = datetime(2013, 7, 1, 12, 0, 30, tzinfo=UTC)
@@ -68,3 +76,44 @@ def test_a_failed_run_is_counted_and_the_schedule_goes_on(failure: Exception) ->
     ran, counts = _simulate(seconds_a_job=5, jobs=3, fail_on=1, failure=failure)
     assert len(ran) == 3
     assert counts == {"ran": 2, "failed": 1, "missed": 0}
+
+
+COMMAND = """
+import sys
+from ninefold.cli import main
+from pipelines import commands
+from pipelines import compile as compiled
+compiled.PIPELINES["training"] = "tiny_pipeline:tiny"
+commands.print_result = lambda console, result: console.print(result["word"])
+sys.argv = ["ninefold", "schedule", "training", "arrivals", "--cron", "*/3 * * * * *"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_the_command_runs_until_it_is_told_to_stop_and_each_run_knows_its_due_instant() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        with open_store(settings().store_url) as store:
+            while len(store.runs(state="succeeded")) < 2:
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "no run came to its end"
+                time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=60)
+            runs = store.runs()
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    # The one that was under way at the signal has come to its end, too.
+    assert {run.state for run in runs} == {"succeeded"}
+    assert f"Stopped. {len(runs)} ran, 0 failed" in said
+    assert said.count("ARRIVALS") == len(runs)
+    for run in runs:
+        due = parse_instant(str(run.parameters["until"]))
+        assert (due.second % 3, due.microsecond) == (0, 0)
+        assert timedelta(0) <= run.started_at - due < timedelta(minutes=1)
