@@ -73,7 +73,23 @@ class HttpSession:
         """Gets JSON; as ``post``."""
         return self._call(b"GET " + path.encode(), b"")
 
+    def text(self, path: str) -> str:
+        """Gets a text, such as a service's metrics.
+
+        Raises:
+            Unavailable: The service does not answer.
+        """
+        return bytes(self._answered(b"GET " + path.encode(), b"").body).decode()
+
     def _call(self, what: bytes, body: bytes) -> tuple[int, dict[str, Any]]:
+        answer = self._answered(what, body)
+        status = answer.parser.get_status_code()
+        try:
+            return status, orjson.loads(bytes(answer.body) or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise DataError(f"{self.base} answered {status} with no JSON: {bytes(answer.body[:80])!r}") from error
+
+    def _answered(self, what: bytes, body: bytes) -> _Answer:
         request = b"%b%b%d\r\n\r\n%b" % (what, self._head, len(body), body)
         kept = self._socket is not None
         answer = self._exchange(request)
@@ -82,11 +98,7 @@ class HttpSession:
             answer = self._exchange(request)
         if answer is None:
             raise Unavailable(f"{self.base} closed the connection.", remedy="See: ninefold status")
-        status = answer.parser.get_status_code()
-        try:
-            return status, orjson.loads(bytes(answer.body) or b"{}")
-        except orjson.JSONDecodeError as error:
-            raise DataError(f"{self.base} answered {status} with no JSON: {bytes(answer.body[:80])!r}") from error
+        return answer
 
     def _exchange(self, request: bytes) -> _Answer | None:
         """Sends a request and reads its answer; None where the connection was closed before one came."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SEED_BATCH = 5_000
+_EVENTS = "/v1/events?wait=windows"
 TRUTHS_AT_ONCE = 500
 SHOWN_EVERY_SECONDS = 0.5
 
@@ -55,6 +57,19 @@ class Replayed:
     versions: Mapping[int, int] = field(default_factory=dict)
     seconds: float = 0.0
     latencies_ms: tuple[float, ...] = ()
+
+    def __add__(self, other: Replayed) -> Replayed:
+        """Both, one after the other."""
+        return Replayed(
+            requests=self.requests + other.requests,
+            events=self.events + other.events,
+            truths=self.truths + other.truths,
+            rows=self.rows + other.rows,
+            fallbacks=Counter(self.fallbacks) + Counter(other.fallbacks),
+            versions=Counter(self.versions) + Counter(other.versions),
+            seconds=self.seconds + other.seconds,
+            latencies_ms=tuple(sorted(self.latencies_ms + other.latencies_ms)),
+        )
 
     def latency(self, share: float) -> float:
         """A quantile of the predict calls' round trips, in ms."""
@@ -135,7 +150,8 @@ def read_traffic(use_case: UseCase, snapshot: Path, since: datetime, until: date
             else:
                 events.setdefault(row[KNOWN_AT], []).append(event)
     return Traffic(
-        requests=_by_instant(requests, decided, lambda row: _json(row)),
+        # History may hold what no client knows when it asks.
+        requests=_by_instant(requests.select(f.name for f in use_case.request), decided, _json),
         events=events,
         truths=_by_instant(
             truths,
@@ -185,85 +201,139 @@ def _json(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: format_instant(v) if isinstance(v, datetime) else v for k, v in row.items()}
 
 
-def replay(
-    use_case: UseCase,
-    traffic: Traffic,
-    *,
-    since: datetime,
-    front_end: HttpSession,
-    collector: HttpSession,
-    rows: BatchRowFeed,
-    online: OnlineStore,
-    on_progress: Callable[[int, datetime], None] = lambda *_: None,
-) -> Replayed:
-    """Drives the running services through a stretch of history.
+class Replayer:
+    """Drives the running services through history, one stretch after the other.
 
     Args:
         use_case: Whose traffic.
         traffic: What happens.
-        since: Where it starts: windows are seeded up to here.
         front_end: Session to the front end.
         collector: Session to the collector.
         rows: Rows of the batch views.
         online: Where they are materialized.
-        on_progress: Told (requests answered, event time), twice a second.
-
-    Raises:
-        Unavailable: A service does not answer.
-        DataError: A service refused what history holds.
     """
-    rows.write(online, since)
-    for batch in _batches(traffic.seed, SEED_BATCH):
-        _post(collector, "/v1/events?wait=windows", {"events": batch})
-    _post(collector, "/v1/events?wait=windows", {"events": [], "advance_to": format_instant(since)})
-    predict = f"/v1/models/{use_case.name}:predict"
-    answered = written = 0
-    fallbacks: dict[str, int] = {}
-    versions: dict[int, int] = {}
-    latencies: list[float] = []
-    events: list[dict[str, Any]] = []
-    due: list[dict[str, Any]] = []
-    started = shown = time.monotonic()
-    for instant in traffic.instants:
-        # What happened since the last request goes in one call: windows go by each event's own instant.
-        events += traffic.events.get(instant, ())
-        due += traffic.truths.get(instant, ())
-        if len(due) >= TRUTHS_AT_ONCE:
-            _post(collector, "/v1/truths", {"truths": due})
-            due = []
-        requests = traffic.requests.get(instant)
-        if requests is None:
-            continue
-        written += rows.write(online, instant)
-        _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": format_instant(instant)})
-        events = []
+
+    def __init__(
+        self,
+        use_case: UseCase,
+        traffic: Traffic,
+        *,
+        front_end: HttpSession,
+        collector: HttpSession,
+        rows: BatchRowFeed,
+        online: OnlineStore,
+    ) -> None:
+        # An answer counts only with what the candidate said beside it, so a look after the replay sees both.
+        self._predict = f"/v1/models/{use_case.name}:predict?wait=shadow"
+        self._traffic = traffic
+        self._instants = traffic.instants
+        self._place = 0
+        self._front_end = front_end
+        self._collector = collector
+        self._rows = rows
+        self._online = online
+
+    @property
+    def requests(self) -> int:
+        """Requests that history holds, from begin to end."""
+        return sum(map(len, self._traffic.requests.values()))
+
+    def seed(self, since: datetime) -> None:
+        """Brings rows and windows to where they stood when history's traffic begins.
+
+        Raises:
+            Unavailable: A service does not answer.
+            DataError: A service refused what history holds.
+        """
+        self._rows.write(self._online, since)
+        for batch in _batches(self._traffic.seed, SEED_BATCH):
+            _post(self._collector, _EVENTS, {"events": batch})
+        _post(self._collector, _EVENTS, {"events": [], "advance_to": format_instant(since)})
+
+    def run(
+        self, until: datetime | None = None, on_progress: Callable[[int, datetime], None] = lambda *_: None
+    ) -> Replayed:
+        """Replays what happens next, as one stretch: all of it is sent when this returns.
+
+        Args:
+            until: The stretch ends before it; None to go to the end.
+            on_progress: Told (requests answered in this stretch, event time), twice a second.
+
+        Raises:
+            Unavailable: A service does not answer.
+            DataError: A service refused what history holds.
+        """
+        traffic, done = self._traffic, _Counts()
+        end = len(self._instants) if until is None else bisect.bisect_left(self._instants, until)
+        events: list[dict[str, Any]] = []
+        due: list[dict[str, Any]] = []
+        newest: datetime | None = None
+        started = shown = time.monotonic()
+        while self._place < end:
+            instant = self._instants[self._place]
+            self._place += 1
+            # What happened since the last request goes in one call: windows go by each event's own instant.
+            if happened := traffic.events.get(instant):
+                events += happened
+                newest = instant
+            due += traffic.truths.get(instant, ())
+            if len(due) >= TRUTHS_AT_ONCE:
+                due = self._tell(due, done)
+            requests = traffic.requests.get(instant)
+            if requests is None:
+                continue
+            done.rows += self._rows.write(self._online, instant)
+            events = self._move(events, instant, done)
+            self._ask(requests, done)
+            if time.monotonic() - shown > SHOWN_EVERY_SECONDS:
+                shown = time.monotonic()
+                on_progress(done.requests, instant)
+        if newest is not None and events:
+            # No further than the last event: a request of the next minute may still follow.
+            self._move(events, newest, done)
+        self._tell(due, done)
+        return done.replayed(time.monotonic() - started)
+
+    def _move(self, events: list[dict[str, Any]], to: datetime, done: _Counts) -> list[dict[str, Any]]:
+        _post(self._collector, _EVENTS, {"events": events, "advance_to": format_instant(to)})
+        done.events += len(events)
+        return []
+
+    def _tell(self, truths: list[dict[str, Any]], done: _Counts) -> list[dict[str, Any]]:
+        if truths:
+            _post(self._collector, "/v1/truths", {"truths": truths})
+            done.truths += len(truths)
+        return []
+
+    def _ask(self, requests: list[dict[str, Any]], done: _Counts) -> None:
         asked = time.perf_counter()
-        predictions = _post(front_end, predict, {"instances": requests})["predictions"]
-        bisect.insort(latencies, (time.perf_counter() - asked) * 1000)
-        answered += len(predictions)
+        predictions = _post(self._front_end, self._predict, {"instances": requests})["predictions"]
+        done.latencies_ms.append((time.perf_counter() - asked) * 1000)
+        done.requests += len(predictions)
         for prediction in predictions:
-            versions[prediction["version"]] = versions.get(prediction["version"], 0) + 1
+            done.versions[prediction["version"]] += 1
             if prediction["fallback"] is not None:
-                fallbacks[prediction["fallback"]] = fallbacks.get(prediction["fallback"], 0) + 1
-        if time.monotonic() - shown > SHOWN_EVERY_SECONDS:
-            shown = time.monotonic()
-            on_progress(answered, instant)
-    if events:
-        # No further than the last event: truths come long after, and a request of the next minute may still follow.
-        last = format_instant(max(traffic.events))
-        _post(collector, "/v1/events?wait=windows", {"events": events, "advance_to": last})
-    if due:
-        _post(collector, "/v1/truths", {"truths": due})
-    return Replayed(
-        requests=answered,
-        events=sum(map(len, traffic.events.values())),
-        truths=sum(map(len, traffic.truths.values())),
-        rows=written,
-        fallbacks=fallbacks,
-        versions=versions,
-        seconds=time.monotonic() - started,
-        latencies_ms=tuple(latencies),
-    )
+                done.fallbacks[prediction["fallback"]] += 1
+
+
+@dataclass(slots=True)
+class _Counts:
+    """``Replayed`` as it grows."""
+
+    requests: int = 0
+    events: int = 0
+    truths: int = 0
+    rows: int = 0
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    versions: Counter[int] = field(default_factory=Counter)
+    latencies_ms: list[float] = field(default_factory=list)
+
+    def replayed(self, seconds: float) -> Replayed:
+        return Replayed(
+            requests=self.requests, events=self.events, truths=self.truths, rows=self.rows,
+            fallbacks=self.fallbacks, versions=self.versions, seconds=seconds,
+            latencies_ms=tuple(sorted(self.latencies_ms)),
+        )  # fmt: skip
 
 
 def _batches(items: list[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

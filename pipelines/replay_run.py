@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 
 from rich.console import Console
@@ -16,13 +18,12 @@ from ninefold.settings import Settings
 from ninefold.store import open_store
 from ninefold.usecase import UseCase
 from pipelines.http_session import HttpSession
-from pipelines.replay import Replayed, read_traffic, replay
+from pipelines.replay import Replayed, Replayer, read_traffic
 
 
-def replay_here(
-    use_case: UseCase, since: datetime, until: datetime, *, settings: Settings, console: Console
-) -> Replayed:
-    """Replays a stretch of history through the services that run on this machine.
+@contextmanager
+def open_replay(use_case: UseCase, since: datetime, until: datetime, *, settings: Settings) -> Iterator[Replayer]:
+    """A replay of [since, until) through the services that run on this machine, seeded and ready to run.
 
     Raises:
         UsageError: The services do not run in event time, or were told of later events already.
@@ -41,13 +42,43 @@ def replay_here(
         )
     key = local_key(settings.home, settings.keys_path)
     traffic = read_traffic(use_case, data, since, until)
-    total = sum(map(len, traffic.requests.values()))
-    online = open_online_store(settings.online_url)
-    front_end = HttpSession(f"http://{settings.host}:{settings.ports.front_end}", key)
-    collector = HttpSession(f"http://{settings.host}:{settings.ports.collector}", key)
-    try:
+    with ExitStack() as opened:
+        online = opened.enter_context(closing(open_online_store(settings.online_url)))
+        front_end = opened.enter_context(closing(front_end_session(settings, key)))
+        collector = opened.enter_context(
+            closing(HttpSession(f"http://{settings.host}:{settings.ports.collector}", key))
+        )
         _refuse_the_past(use_case, since, settings)
         _rewind(use_case, since, settings)
+        replayer = Replayer(
+            use_case,
+            traffic,
+            front_end=front_end,
+            collector=collector,
+            rows=BatchRowFeed(use_case, settings),
+            online=online,
+        )
+        replayer.seed(since)
+        yield replayer
+
+
+def front_end_session(settings: Settings, key: str) -> HttpSession:
+    """A session to this machine's front end."""
+    return HttpSession(f"http://{settings.host}:{settings.ports.front_end}", key)
+
+
+def replay_here(
+    use_case: UseCase, since: datetime, until: datetime, *, settings: Settings, console: Console
+) -> Replayed:
+    """Replays a stretch of history, with the truths that came after it, through the services of this machine.
+
+    Raises:
+        UsageError: The services do not run in event time, or were told of later events already.
+        Unavailable: They do not run.
+        DataError: There is no history on this machine.
+    """
+    with open_replay(use_case, since, until, settings=settings) as replayer:
+        total = replayer.requests
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[at]}"),
             TimeElapsedColumn(), console=console, disable=not console.is_terminal,
@@ -57,20 +88,7 @@ def replay_here(
             def show(answered: int, instant: datetime) -> None:
                 progress.update(task, completed=answered, at=format_instant(instant))
 
-            return replay(
-                use_case,
-                traffic,
-                since=since,
-                front_end=front_end,
-                collector=collector,
-                rows=BatchRowFeed(use_case, settings),
-                online=online,
-                on_progress=show,
-            )
-    finally:
-        front_end.close()
-        collector.close()
-        online.close()
+            return replayer.run(on_progress=show)
 
 
 def _rewind(use_case: UseCase, since: datetime, settings: Settings) -> None:

@@ -1,9 +1,11 @@
 """Traffic is history by instant: asked when it was decided, told when it was known, seeded with what windows hold."""
 
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from components.collector.extract import extract
@@ -11,7 +13,7 @@ from ninefold.errors import UsageError
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.usecase import load_use_case
-from pipelines.replay import Replayed, next_request, read_traffic
+from pipelines.replay import Replayed, Replayer, Traffic, next_request, read_traffic
 
 sys.path.append(str(Path(__file__).parents[1] / "components" / "collector"))
 import tiny_use_case
@@ -63,3 +65,64 @@ def test_latency_is_a_quantile_and_unknown_where_nothing_was_asked() -> None:
     assert (replayed.latency(0.5), replayed.latency(0.99)) == (3.0, 4.0)
     with pytest.raises(UsageError):
         Replayed(requests=0, events=0, truths=0, rows=0).latency(0.5)
+
+
+class Recorder:
+    """A service that takes everything, and keeps it in order."""
+
+    base = "http://recorder"
+
+    def __init__(self, told: list[tuple[str, Any]]) -> None:
+        self.told = told
+
+    def post(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        if path == "/v1/events?wait=windows":
+            self.told += [("event", event["id"]) for event in body["events"]]
+            if "advance_to" in body:
+                self.told.append(("windows reach", body["advance_to"]))
+            return 200, {}
+        if path == "/v1/truths":
+            self.told += [("truth", truth["key"]["parcel"]) for truth in body["truths"]]
+            return 200, {}
+        assert path == "/v1/models/parcels:predict?wait=shadow"
+        self.told += [("request", request["parcel"]) for request in body["instances"]]
+        return 200, {"predictions": [{"version": 1, "fallback": None} for _ in body["instances"]]}
+
+
+class Rows:
+    """Batch rows that are all known already."""
+
+    def write(self, _: Any, __: datetime) -> int:
+        return 0
+
+
+def _replayed(traffic: Traffic, ends: list[datetime]) -> tuple[list[tuple[str, Any]], Replayed]:
+    told: list[tuple[str, Any]] = []
+    service: Any = Recorder(told)
+    rows: Any = Rows()
+    online: Any = None
+    replayer = Replayer(USE_CASE, traffic, front_end=service, collector=service, rows=rows, online=online)
+    total = Replayed(requests=0, events=0, truths=0, rows=0)
+    for end in ends:
+        total += replayer.run(end)
+        # Whoever looks now knows all that was known by now.
+        known = {truth["key"]["parcel"] for at, due in traffic.truths.items() if at < end for truth in due}
+        assert {what for kind, what in told if kind == "truth"} == known
+    return told, total + replayer.run()
+
+
+def test_stretches_bring_what_one_replay_brings_and_each_brings_all_that_was_known(snapshot: Path) -> None:
+    traffic = read_traffic(USE_CASE, snapshot, START, START + 6 * HOUR)
+    whole, total = _replayed(traffic, [])
+    assert (total.requests, total.truths, total.versions) == (6, 6, {1: 6})
+    for ends in ([START + HOUR], [START + 2 * HOUR, START + 26 * HOUR], [START, START + 99 * HOUR]):
+        told, counted = _replayed(traffic, ends)
+        assert [t for t in told if t[0] != "windows reach"] == [t for t in whole if t[0] != "windows reach"]
+        assert (counted.requests, counted.events, counted.truths) == (total.requests, total.events, total.truths)
+
+
+def test_history_may_hold_what_no_request_does(snapshot: Path) -> None:
+    path = snapshot / "requests.parquet"
+    pl.read_parquet(path).with_columns(arrived_after=pl.lit(3.0)).write_parquet(path)
+    traffic = read_traffic(USE_CASE, snapshot, START, START + HOUR)
+    assert [set(request) for request in traffic.requests[START]] == [{f.name for f in USE_CASE.request}]
