@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("serving.supervisor.commands:down", "Stop what `up` started."),
     "status": ("serving.supervisor.commands:status", "Show what is served and how it does."),
     "doctor": ("serving.supervisor.commands:doctor", "Check this machine and say what is missing."),
+    "rollout": ("serving.rollout.commands:app", "Replace the live version step by step; look at it, act on it."),
     "replay": ("pipelines.commands:replay", "Replay history as live traffic, in event time."),
     "demo": ("pipelines.commands:demo", "The whole loop on real flights, start to end."),
     "key": ("ninefold.commands:key", "Make API keys."),

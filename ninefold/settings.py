@@ -77,6 +77,15 @@ class Monitoring(_Group):
     ui_port: int = Field(8088, description="Port of `ninefold monitor ui`.")
 
 
+class Rollouts(_Group):
+    """The rollout controller."""
+
+    look_seconds: float = Field(30.0, gt=0, description="How often the controller looks at a rollout.")
+    front_end_url: str = Field(
+        "", description="Where it asks whether a candidate could be asked; by default this machine's front end."
+    )
+
+
 class Gateway(_Group):
     """Envoy between those who ask and the model servers."""
 
@@ -150,6 +159,7 @@ class Settings(BaseSettings):
     serving: Serving = Serving()
     retention: Retention = Retention()
     gateway: Gateway = Gateway()
+    rollout: Rollouts = Rollouts()
     monitoring: Monitoring = Monitoring()
 
     @classmethod

@@ -28,8 +28,8 @@ class Answers:
     """Answers of both versions, one a row, in any order. Answers by the fallback are no version's, and left out.
 
     Args:
-        key: [rows] str, what joins an answer to its truth.
-        block: [rows] str, the independent unit that the use case declares.
+        key: [rows] str or int, what joins an answer to its truth.
+        block: [rows] str or int, the independent unit that the use case declares.
         version: [rows] int.
         decided_at: [rows] datetime64[us], the decision moment, in UTC.
         received_at: [rows] datetime64[us], when it was asked, in UTC.
@@ -150,13 +150,15 @@ def paired_blocks(
     kept = _last_in_time(answers, (incumbent, candidate), policy)
     of_incumbent = kept[answers.version[kept] == incumbent]
     of_candidate = kept[answers.version[kept] == candidate]
-    place = {key: row for row, key in enumerate(answers.key[of_candidate].tolist())}
-    pairs = np.array([place.get(key, -1) for key in answers.key[of_incumbent].tolist()], dtype=int)
-    # NaN stands last, where -1 finds it.
-    losses = np.append(answers.loss[of_candidate], np.nan)[pairs]
+    keys, numbers = _numbered(answers.key[kept])
+    number = np.empty(len(answers.key), dtype=int)
+    number[kept] = numbers
+    by_key = np.full(len(keys), np.nan)
+    by_key[number[of_candidate]] = answers.loss[of_candidate]
+    losses = by_key[number[of_incumbent]]
     ours = answers.loss[of_incumbent]
     both = np.isfinite(ours) & np.isfinite(losses)
-    labels, places = _labels(answers.block[of_incumbent])
+    labels, places = _numbered(answers.block[of_incumbent])
     count = len(labels)
     asked = np.bincount(places, minlength=count)
     known = (
@@ -188,7 +190,7 @@ def cohort_blocks(
     chance = answers.chance[kept]
     if not ((chance > 0.0) & (chance <= 1.0)).all():
         raise DataError("An answer has a chance that is none.", remedy="Give its cohort's share at the time.")
-    labels, places = _labels(answers.block[kept])
+    labels, places = _numbered(answers.block[kept])
     count = len(labels)
     means, asked, known = [], [], []
     for version in (incumbent, candidate):
@@ -210,14 +212,21 @@ def _last_in_time(answers: Answers, versions: tuple[int, int], policy: RolloutPo
     in_time = answers.received_at <= answers.decided_at + np.timedelta64(policy.late_after)
     rows = np.flatnonzero(in_time & np.isin(answers.version, versions))
     rows = rows[np.argsort(answers.received_at[rows], kind="stable")]
-    last = {pair: row for row, pair in enumerate(zip(answers.key[rows], answers.version[rows].tolist(), strict=True))}
-    kept: Array = rows[np.fromiter(last.values(), dtype=int, count=len(last))]
+    _, numbers = _numbered(answers.key[rows])
+    pairs = 2 * numbers + (answers.version[rows] == versions[1])
+    # Seen from the end, the last of a pair is its first.
+    _, last = np.unique(pairs[::-1], return_index=True)
+    kept: Array = rows[len(rows) - 1 - last]
     return kept
 
 
-def _labels(blocks: Array) -> tuple[list[str], Array]:
+def _numbered(texts: Array) -> tuple[list[Any], Array]:
+    """The distinct values, and each row's place among them."""
+    if texts.dtype.kind in "iu":
+        distinct, found = np.unique(texts, return_inverse=True)
+        return distinct.tolist(), found
     places: dict[str, int] = {}
-    found = np.array([places.setdefault(block, len(places)) for block in blocks.tolist()], dtype=int)
+    found = np.array([places.setdefault(text, len(places)) for text in texts.tolist()], dtype=int)
     return list(places), found
 
 
@@ -228,7 +237,7 @@ def _mean(places: Array, count: int, weighted: Array, total: Array) -> Array:
 
 
 def _blocks(
-    labels: list[str],
+    labels: list[Any],
     places: Array,
     decided_at: Array,
     *,
@@ -246,7 +255,7 @@ def _blocks(
     blocks = []
     for n, label in enumerate(labels):
         block = BlockLosses(
-            block=label,
+            block=str(label),
             began=_instant(began[n]),
             closed=_instant(closed[n]),
             standing="open",

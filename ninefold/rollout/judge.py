@@ -72,11 +72,12 @@ class Judgement:
         """The losses in a sentence, as far as they are known."""
         if not self.blocks:
             return "No block is judged yet"
+        over = f"Over {self.blocks} block{'' if self.blocks == 1 else 's'}"
         if not math.isfinite(self.change):
-            return f"Over {self.blocks} blocks the loss is {self.candidate:.4g} against {self.incumbent:.4g}"
+            return f"{over} the loss is {self.candidate:.4g} against {self.incumbent:.4g}"
         side = "worse" if self.change > 0 else "better"
         return (
-            f"Over {self.blocks} blocks the loss is {self.candidate:.4g} against the incumbent's {self.incumbent:.4g}, "
+            f"{over} the loss is {self.candidate:.4g} against the incumbent's {self.incumbent:.4g}, "
             f"{abs(self.change):.1%} {side}"
         )
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import Connection
 
+from ninefold.clock import parse_instant
 from ninefold.cohorts import CohortRules, cohort_of
 from ninefold.errors import DataError, InvalidInput
 from ninefold.records import entity_key
@@ -23,6 +25,8 @@ from serving.front_end.columns import ColumnMaker
 from serving.rollout.hours import Hours
 from serving.rollout.null_counter import NullCounter
 from serving.rollout.truth_log import Codes
+
+log = structlog.get_logger()
 
 Array = np.ndarray[Any, Any]
 
@@ -97,7 +101,6 @@ class AnswerLog:
         self, use_case: UseCase, rollout_id: str, rules: CohortRules, since: int, nulls: NullCounter | None, keys: Codes
     ) -> None:
         self._use_case = use_case
-        self._rollout_id = rollout_id
         self._rules = CohortRules(salt=rules.salt, share=1.0, audience=rules.audience)
         self._counter = nulls
         self._keys = keys
@@ -106,19 +109,34 @@ class AnswerLog:
         self._names = names
         self._key = [names.index(name) for name in rules.audience.unit or use_case.key]
         self._columns = ColumnMaker([(field.name, field.kind) for field in use_case.request])
+        self._times = [place for place, field in enumerate(use_case.request) if field.kind == "time"]
+        table = predictions.c
+        asked = table.cohort.in_(("candidate", "shadow"))
+        self._query = (
+            sa.select(
+                table.key, table.cohort, table.version, table.fallback, table.value, table.decided_at_us,
+                table.received_at_us, table.latency_ms, table.rollout_revision, table.request,
+                sa.case((asked, table.features)).label("features"),
+            )
+            .where(
+                table.use_case == use_case.name, table.rollout_id == rollout_id, table.cohort.in_(COHORTS),
+                table.decided_at_us >= sa.bindparam("since"), table.decided_at_us < sa.bindparam("until"),
+            )
+            .order_by(table.decided_at_us, table.prediction_id)
+        )  # fmt: skip
         where = (predictions.c.use_case == use_case.name, predictions.c.decided_at_us >= since)
         self._hours = Hours(predictions.c.decided_at_us, where, self._read)
         self.columns = AnswerColumns(*(np.empty(0, dtype=kind) for kind in _KINDS.values()))
         """All answers, by decision moment."""
         self.nulls: Array | None = None if nulls is None else nulls.count([], [])
-        """Nulls of each of the candidate's inputs in ``asked`` answers; None where nobody counts."""
+        """Nulls of each of the candidate's inputs in ``asked`` answers; NaN where unknown, None where nobody counts."""
         self.asked = 0
         """Answers that the candidate gave or was to give."""
 
     @property
-    def labels(self) -> Array:
+    def labels(self) -> list[str]:
         """Labels of blocks by their numbers."""
-        return np.array(list(self._blocks), dtype=object)
+        return list(self._blocks)
 
     def look(self, connection: Connection) -> None:
         """Reads what came since the last look.
@@ -140,24 +158,13 @@ class AnswerLog:
             self.nulls = sum((part.nulls for part in parts), self._counter.count([], []))
 
     def _read(self, connection: Connection, since: int, until: int) -> _Part:
-        table = predictions.c
-        asked = table.cohort.in_(("candidate", "shadow"))
-        query = sa.select(
-            table.key, table.cohort, table.version, table.fallback, table.value, table.decided_at_us,
-            table.received_at_us, table.latency_ms, table.rollout_revision, table.request,
-            sa.case((asked, table.features)).label("features"),
-        ).where(
-            table.use_case == self._use_case.name, table.decided_at_us >= since, table.decided_at_us < until,
-            table.rollout_id == self._rollout_id, table.cohort.in_(COHORTS),
-        )  # fmt: skip
-        rows = connection.execute(query.order_by(table.decided_at_us, table.prediction_id)).all()
+        rows = connection.execute(self._query, {"since": since, "until": until}).all()
         if not rows:
-            nulls = self._counter.count([], []) if self._counter is not None else np.empty(0, dtype=np.int64)
-            return _Part(tuple(np.empty(0, dtype=kind) for kind in _KINDS.values()), nulls, 0)
-        requests = [self._checked(row.request) for row in rows]
+            return _Part(tuple(np.empty(0, dtype=kind) for kind in _KINDS.values()), self._nulls_of([], []), 0)
+        requests, blocks = self._labelled([row.request for row in rows])
         listed = (
             [self._keys[row.key] for row in rows],
-            self._labelled(requests),
+            blocks,
             [COHORTS.index(row.cohort) for row in rows],
             [row.version for row in rows],
             [ANSWERED if r.fallback is None else ERROR if r.fallback in _ERRORS else FALLBACK for r in rows],
@@ -172,32 +179,49 @@ class AnswerLog:
         places = [place for place, row in enumerate(rows) if row.cohort != "live"]
         return _Part(columns, self._nulls_of([rows[p] for p in places], [requests[p] for p in places]), len(places))
 
+    def _labelled(self, requests: list[Mapping[str, Any]]) -> tuple[list[list[Any]], list[int]]:
+        """The values of requests, and the numbers of their blocks."""
+        try:
+            # What the front end has checked needs nothing but its times to be read.
+            values = [self._plain(request) for request in requests]
+            columns = self._columns.make(values)
+        except (KeyError, TypeError, ValueError, InvalidInput):
+            values = [self._checked(request) for request in requests]
+            columns = self._columns.make(values)
+        try:
+            labels = self._use_case.block(columns)
+        except Exception as error:
+            # The use case's own code may raise anything.
+            raise DataError(f"The block of {self._use_case.name} can't be told of its requests: {error!r}.") from error
+        return values, [self._blocks[str(label)] for label in labels.tolist()]
+
+    def _plain(self, request: Mapping[str, Any]) -> list[Any]:
+        values = [request[name] for name in self._names]
+        for place in self._times:
+            if values[place] is not None:
+                values[place] = parse_instant(values[place])
+        return values
+
     def _checked(self, request: Mapping[str, Any]) -> list[Any]:
+        """The same of a request from when the use case was declared otherwise: what does not fit is missing."""
         values = []
         for field in self._use_case.request:
             value = request.get(field.name)
             try:
                 values.append(None if value is None else field.check(value))
             except InvalidInput:
-                # The use case was declared otherwise when it was asked.
                 values.append(None)
         return values
 
-    def _labelled(self, requests: list[list[Any]]) -> list[int]:
-        try:
-            labels = self._use_case.block(self._columns.make(requests))
-        except Exception as error:
-            # The use case's own code may raise anything.
-            raise DataError(f"The block of {self._use_case.name} can't be told of its requests: {error!r}.") from error
-        return [self._blocks[str(label)] for label in labels.tolist()]
-
     def _nulls_of(self, rows: list[Any], requests: list[list[Any]]) -> Array:
         if self._counter is None:
-            return np.empty(0, dtype=np.int64)
+            return np.empty(0)
         try:
             return self._counter.count(requests, [row.features or {} for row in rows])
         except Exception as error:
-            raise DataError(f"The derive of {self._use_case.name} fails on what was logged: {error!r}.") from error
+            # The use case's own code may raise anything; what nobody could count is unknown, and not a null.
+            log.error("nulls can't be counted", use_case=self._use_case.name, error=repr(error))
+            return self._counter.count([], []) * np.nan
 
     def _is_drawn(self, request: list[Any]) -> bool:
         if self._rules.is_simple:

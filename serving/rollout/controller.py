@@ -8,7 +8,6 @@ that lost its turn records nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -74,7 +73,8 @@ class Standing:
 
 def standing(store: Store, kept: StoredRollout) -> Standing:
     """Reads how a rollout stands."""
-    steps = store.steps(kept.rollout_id)
+    # The history may have gone on since.
+    steps = [step for step in store.steps(kept.rollout_id) if step.revision <= kept.revision]
     live = store.live_version(kept.use_case)
     return Standing(
         kept=kept,
@@ -131,7 +131,7 @@ class Controller:
 
         Returns:
             What was decided and recorded; None where nothing was decided: there is no rollout, another controller
-            leads, or the store can't be read or written.
+            leads, the store can't be read or written, or the use case's own code fails.
         """
         try:
             lease = self._leading()
@@ -145,7 +145,7 @@ class Controller:
             # Somebody else acted since: a person, or another controller. The next look sees what they did.
             self._lease = None
             log.info("rollout has moved on", use_case=self._use_case.name, error=str(error))
-        except StoreError as error:
+        except NinefoldError as error:
             log.error("rollout is held", use_case=self._use_case.name, error=str(error))
         return None
 
@@ -169,54 +169,20 @@ class Controller:
 
     def _mended(self, found: Standing, lease: Lease) -> RolloutDecision | None:
         """What was done about a rollout that no longer fits the versions; None where it fits."""
-        kept, live = found.kept, found.live
-        name = f"Version {kept.candidate}"
-        if kept.candidate == live:
-            return self._end(found, lease, "promote", f"{name} is live already: it was made so by hand.")
-        if found.candidate is None:
-            return self._end(found, lease, "rollback", f"{name} is not registered.")
-        if found.candidate.state == "retired":
-            return self._end(found, lease, "rollback", f"{name} was retired meanwhile.")
-        if kept.incumbent == live:
+        if (wrong := misfit(found)) is None:
             return None
-        if kept.state != "pending":
-            words = f"Version {live} went live in place of {kept.incumbent}, which {name.lower()} was compared with."
-            return self._end(found, lease, "rollback", words)
-        words = f"Version {live} is live now in place of {kept.incumbent}: {name.lower()} is compared with it."
-        decision = self._hold(found, Reason("incumbent", "unknown", words))
-        self._store.record_step(
-            kept.rollout_id, revision=kept.revision, actor=ACTOR, action="rebase", state="pending", reasons=(words,),
-            numbers=kept_numbers(decision), lease=lease, incumbent=live, at=decision.at,
+        action, reason = wrong
+        decision = RolloutDecision(
+            action="hold" if action == "rebase" else action, at=self._clock.now(), revision=found.kept.revision,
+            step=None, share=float(action == "promote"), reasons=(reason,),
         )  # fmt: skip
-        self._tell("rebase", found, decision)
+        self._record(found, decision, lease, action=action)
         return decision
-
-    def _end(
-        self, found: Standing, lease: Lease, action: Literal["promote", "rollback"], words: str
-    ) -> RolloutDecision:
-        decision = replace(
-            self._hold(found, Reason("versions", "failed", words)), action=action, share=float(action == "promote")
-        )
-        self._record(found, decision, lease)
-        return decision
-
-    def _hold(self, found: Standing, *reasons: Reason) -> RolloutDecision:
-        rollout = found.rollout
-        share = found.policy.share(rollout.stage, rollout.step)
-        return RolloutDecision(
-            action="hold", at=self._clock.now(), revision=rollout.revision, step=None, share=share, reasons=reasons
-        )
 
     def _decided(self, found: Standing, lease: Lease) -> RolloutDecision:
         evidence = self._evidence(found)
-        decision = decide(found.rollout, evidence, found.policy)
         newest = self._reader.newest_answer() if self._reader is not None else None
-        trouble = clock_trouble(found, newest, evidence.at)
-        if trouble is not None and not _stops(decision):
-            decision = replace(
-                decision, action="hold", step=None, share=self._hold(found).share,
-                reasons=(trouble, *(r for r in decision.reasons if r.finding != "failed")),
-            )  # fmt: skip
+        decision = decided(found, evidence, newest)
         if decision.action != "hold" or _is_news(decision, found.steps):
             self._record(found, decision, lease)
         else:
@@ -237,36 +203,71 @@ class Controller:
         self._reader = reader
         return reader.read(found.rollout, found.steps, at)
 
-    def _record(self, found: Standing, decision: RolloutDecision, lease: Lease) -> None:
-        event = decision.event(by=ACTOR)
+    def _record(self, found: Standing, decision: RolloutDecision, lease: Lease, *, action: str = "") -> None:
+        kept, event = found.kept, decision.event(by=ACTOR)
         moved = found.rollout if event is None else apply(found.rollout, event)
         self._store.record_step(
-            found.kept.rollout_id,
-            revision=found.kept.revision,
+            kept.rollout_id,
+            revision=kept.revision,
             actor=ACTOR,
-            action=decision.action,
+            action=action or decision.action,
             state=moved.state,
             step=moved.step,
             reasons=tuple(reason.words for reason in decision.deciding),
             numbers=kept_numbers(decision),
             lease=lease,
-            live=found.kept.candidate if moved.state == "promoted" and found.kept.candidate != found.live else None,
+            live=kept.candidate if moved.state == "promoted" and kept.candidate != found.live else None,
+            incumbent=found.live if action == "rebase" else None,
             at=decision.at,
         )
-        self._tell(decision.action, found, decision)
-
-    def _tell(self, action: str, found: Standing, decision: RolloutDecision) -> None:
         log.info(
             "rollout",
-            use_case=self._use_case.name,
-            rollout=found.kept.rollout_id,
-            candidate=found.kept.candidate,
-            state=found.kept.state,
-            action=action,
+            use_case=kept.use_case,
+            rollout=kept.rollout_id,
+            candidate=kept.candidate,
+            state=kept.state,
+            action=action or decision.action,
             share=decision.share,
             words=decision.words,
-            **{name: n for name, n in decision.numbers.items() if n is not None and math.isfinite(n)},
+            **{name: n for name, n in decision.numbers.items() if n is not None},
         )
+
+
+def misfit(found: Standing) -> tuple[Literal["promote", "rollback", "rebase"], Reason] | None:
+    """What has to be done about a rollout that no longer fits the versions, and why; None where it fits."""
+    kept, live = found.kept, found.live
+    name = f"Version {kept.candidate}"
+    if kept.candidate == live:
+        return "promote", Reason("versions", "failed", f"{name} is live already: it was made so by hand.")
+    if found.candidate is None:
+        return "rollback", Reason("versions", "failed", f"{name} is not registered.")
+    if found.candidate.state == "retired":
+        return "rollback", Reason("versions", "failed", f"{name} was retired meanwhile.")
+    if kept.incumbent == live:
+        return None
+    if kept.state != "pending":
+        words = f"Version {live} went live in place of {kept.incumbent}, which version {kept.candidate} was judged by."
+        return "rollback", Reason("versions", "failed", words)
+    words = f"Version {live} is live now in place of {kept.incumbent}: version {kept.candidate} is compared with it."
+    return "rebase", Reason("versions", "unknown", words)
+
+
+def decided(found: Standing, evidence: Evidence, newest_answer: datetime | None) -> RolloutDecision:
+    """The decision about a rollout; where the clock is wrong, it goes nowhere but back.
+
+    Args:
+        found: How it stands.
+        evidence: What is known.
+        newest_answer: When the newest answer under it was asked for; None where there is none.
+    """
+    decision = decide(found.rollout, evidence, found.policy)
+    trouble = clock_trouble(found, newest_answer, evidence.at)
+    stops = decision.action == "rollback" and any(reason.name in _STOPS for reason in decision.deciding)
+    if trouble is None or stops:
+        return decision
+    others = tuple(reason for reason in decision.reasons if reason.finding != "failed")
+    share = found.policy.share(found.rollout.stage, found.rollout.step)
+    return replace(decision, action="hold", step=None, share=share, reasons=(trouble, *others))
 
 
 def kept_numbers(decision: RolloutDecision) -> dict[str, Any]:
@@ -287,11 +288,6 @@ def clock_trouble(found: Standing, newest_answer: datetime | None, at: datetime)
             words = f"The clock says {format_instant(at)}, and the rollout {what} at {format_instant(instant)}."
             return Reason("clock", "unknown", words)
     return None
-
-
-def _stops(decision: RolloutDecision) -> bool:
-    """Whether it is a rollback that needs no clock."""
-    return decision.action == "rollback" and any(reason.name in _STOPS for reason in decision.deciding)
 
 
 def _is_news(decision: RolloutDecision, steps: Sequence[RolloutStep]) -> bool:

@@ -7,6 +7,7 @@ change until the end, so losses are made anew at every look.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -123,18 +124,19 @@ class EvidenceReader:
             chance = np.where(columns.cohort[chosen] == CANDIDATE, share, 1.0 - share)
         answers = Answers(
             key=columns.key[chosen],
-            block=self._answers.labels[columns.block[chosen]],
+            block=columns.block[chosen],
             version=columns.version[chosen],
             decided_at=columns.decided[chosen].view("datetime64[us]"),
             received_at=columns.received[chosen].view("datetime64[us]"),
             loss=self._losses(chosen, at),
             chance=chance,
         )
-        blocks = cohort_blocks if ab else paired_blocks
-        return blocks(
+        found = (cohort_blocks if ab else paired_blocks)(
             answers, incumbent=rollout.incumbent, candidate=rollout.candidate, policy=self._policy,
             at=min(at, self._newest_record(at)),
         )  # fmt: skip
+        labels = self._answers.labels
+        return tuple(replace(block, block=labels[int(block.block)]) for block in found)
 
     def _newest_record(self, at: datetime) -> datetime:
         """How far time has come by what was recorded: a clock that runs ahead must not close a block."""

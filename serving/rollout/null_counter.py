@@ -60,11 +60,11 @@ class NullCounter:
             features: What was logged of their features; one that was not logged is missing.
         """
         if not requests:
-            return np.zeros(len(self._inputs), dtype=np.int64)
+            return np.zeros(len(self._inputs))
         rows = [[*row, *map(logged.get, self._names)] for row, logged in zip(requests, features, strict=True)]
         inputs = self._use_case.inputs_of(self._columns.make(rows))
         counts = [_nulls(inputs[given.name], given) if given.name in inputs else len(rows) for given in self._inputs]
-        return np.array(counts, dtype=np.int64)
+        return np.array(counts, dtype=float)
 
     def shares(self, counts: Array, requests: int) -> tuple[NullShare, ...]:
         """Each input's share, beside that of its training set; NaN where nobody knows it."""

@@ -42,7 +42,14 @@ class TruthLog:
 
     def __init__(self, use_case: str, since: int, keys: Codes) -> None:
         self._keys = keys
-        self._use_case = use_case
+        self._query = (
+            sa.select(truths.c.key, truths.c.value, truths.c.known_at_us, truths.c.received_at_us)
+            .where(
+                truths.c.use_case == use_case,
+                truths.c.known_at_us >= sa.bindparam("since"), truths.c.known_at_us < sa.bindparam("until"),
+            )
+            .order_by(truths.c.known_at_us, truths.c.received_at_us, truths.c.truth_id)
+        )  # fmt: skip
         where = (truths.c.use_case == use_case, truths.c.known_at_us >= since)
         self._hours = Hours(truths.c.known_at_us, where, self._read)
         self._all = _Truths(*(np.empty(0, dtype=kind) for kind in (np.int64, float, np.int64, np.int64)))
@@ -67,12 +74,7 @@ class TruthLog:
         return int(received.max()) if len(received) else None
 
     def _read(self, connection: Connection, since: int, until: int) -> _Truths:
-        columns = (truths.c.key, truths.c.value, truths.c.known_at_us, truths.c.received_at_us)
-        query = sa.select(*columns).where(
-            truths.c.use_case == self._use_case, truths.c.known_at_us >= since, truths.c.known_at_us < until
-        )
-        order = (truths.c.known_at_us, truths.c.received_at_us, truths.c.truth_id)
-        rows = connection.execute(query.order_by(*order)).all()
+        rows = connection.execute(self._query, {"since": since, "until": until}).all()
         key, value, known, received = zip(*rows, strict=True) if rows else ((), (), (), ())
         return _Truths(
             np.array([self._keys[text] for text in key], dtype=np.int64),

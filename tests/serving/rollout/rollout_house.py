@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,26 @@ from ninefold.cohorts import CohortRules, cohort_of
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Metric
 from ninefold.package import write_package
-from ninefold.records import ModelVersion, Prediction, Truth, derived_id
+from ninefold.records import Fallback, ModelVersion, Prediction, Truth, derived_id
+from ninefold.rollout.decide import RolloutDecision
 from ninefold.rollout.policy import Guardrails, RolloutPolicy
-from ninefold.rollout.stored import rollout_of, routing
+from ninefold.rollout.stored import Routing, rollout_of, routing
 from ninefold.signature import InputStatistics, PackageManifest, Signature
 from ninefold.store import Store, StoredRollout
 from ninefold.usecase import TimeSplit, UseCase
+from serving.rollout.controller import Controller
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
+FAULTS: set[str] = set()
+"""Names of the use case's functions that fail."""
+
+
 def derive(columns: Columns) -> dict[str, Any]:
+    if "derive" in FAULTS:
+        raise RuntimeError("no such column")
     return {"weight": columns["weight"], "depot_size": columns["depots__size"]}
 
 
@@ -39,6 +47,8 @@ def decide(request: Mapping[str, Any], prediction: float) -> str:
 
 
 def day_of(columns: Columns) -> Any:
+    if "block" in FAULTS:
+        raise RuntimeError("no such day")
     return columns["sent_at"].astype("datetime64[D]").astype(str)
 
 
@@ -96,6 +106,13 @@ class Production:
         clock: Moved on by what happens.
         errors: Version → mean absolute error of its answers.
         per_day: Requests a day.
+        toll: What requests say of it; null where nobody knows.
+        failing: Version → why the fallback answers in its place,
+        failing_share: in this share of its requests.
+        slow: Version → its latency in milliseconds.
+        truths_kept: Share of the truths that ever come.
+        names_rollout: Whether the front end goes by the rollout.
+        days: Days that have passed.
     """
 
     store: Store
@@ -103,32 +120,55 @@ class Production:
     errors: dict[int, float]
     per_day: int = 120
     toll: float | None = 2.0
-    failing: Mapping[int, str] = field(default_factory=dict)
+    failing: dict[int, Fallback] = field(default_factory=dict)
     failing_share: float = 1.0
-    slow: Mapping[int, float] = field(default_factory=dict)
+    slow: dict[int, float] = field(default_factory=dict)
     truths_kept: float = 1.0
     names_rollout: bool = True
     days: int = 0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     _late: list[Truth] = field(default_factory=list)
 
-    def day(self) -> None:
-        """One day, with the truths of the day before; the clock stands at its end."""
+    def day(self, hours: float = 24.0) -> None:
+        """One day, or the hours that it is cut off after, with the truths that become known in it."""
         start = START + self.days * DAY
-        kept = self.store.rollout("parcels")
-        self.store.write_truths(self._late)
-        self._late = []
+        routes, live = self._routes(), self.live
         answers: list[Prediction] = []
         luck = self.random.normal(0.0, 0.05)
-        for n in range(self.per_day):
-            sent = start + n * (DAY / self.per_day)
-            answers += self._answer(kept, f"p{self.days}-{n}", sent, luck)
+        for n in range(int(self.per_day * hours / 24.0)):
+            answers += self._answer(routes, live, f"p{self.days}-{n}", start + n * (DAY / self.per_day), luck)
         self.store.write_predictions(answers)
         self.days += 1
-        self.clock.advance(start + DAY)
+        self.clock.advance(start + timedelta(hours=hours))
+        known = [truth for truth in self._late if truth.known_at <= self.clock.now()]
+        self._late = [truth for truth in self._late if truth.known_at > self.clock.now()]
+        self.store.write_truths(known)
 
-    def _answer(self, kept: StoredRollout | None, parcel: str, sent: datetime, luck: float) -> list[Prediction]:
-        live = self.store_live
+    @property
+    def live(self) -> int:
+        """The version that answers."""
+        found = self.store.live_version("parcels")
+        return found.version if found is not None else 0
+
+    @property
+    def rollout(self) -> StoredRollout:
+        """The rollout that was opened last."""
+        return self.store.rollouts("parcels", limit=1)[0]
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        """What was recorded of it, holds left out: action and the state after."""
+        steps = self.store.steps(self.rollout.rollout_id)
+        return [(step.action, step.to_state) for step in steps if step.action != "hold"]
+
+    def _routes(self) -> Routing:
+        kept = self.store.rollout("parcels")
+        if kept is None or not self.names_rollout:
+            return Routing()
+        rollout = rollout_of(kept, self.store.steps(kept.rollout_id))
+        return routing(rollout, RolloutPolicy.from_json(kept.policy), self.live)
+
+    def _answer(self, routes: Routing, live: int, parcel: str, sent: datetime, luck: float) -> list[Prediction]:
         truth = float(self.random.normal(10.0, 1.0))
         if self.random.random() < self.truths_kept:
             known = sent + timedelta(hours=20)
@@ -137,37 +177,53 @@ class Production:
                       received_at=known)
             )  # fmt: skip
         request = {"parcel": parcel, "depot": "north", "weight": 1.5, "toll": self.toll, "sent_at": sent.isoformat()}
-        routes = None
-        if kept is not None and self.names_rollout:
-            policy = RolloutPolicy.from_json(kept.policy)
-            routes = routing(rollout_of(kept, self.store.steps(kept.rollout_id)), policy, live)
         cohort = "live"
-        if routes is not None and routes.cohorts:
+        if routes.cohorts:
             cohort = cohort_of(CohortRules.from_json(routes.cohorts), request, parcel)
-        shadow = routes is not None and routes.shadow and cohort == "live"
+        asked = [cohort, "shadow"] if routes.shadow and cohort == "live" else [cohort]
         found = []
-        for asked in (cohort, *(["shadow"] if shadow else [])):
-            version = live if asked == "live" else kept.candidate if kept is not None else live
-            error = self.errors.get(version, 1.0)
+        for name in asked:
+            version = live if name == "live" or routes.candidate is None else routes.candidate
             side = 1.0 if self.random.random() < 0.5 else -1.0
-            value = truth + side * error * (1.0 + luck) * float(self.random.uniform(0.8, 1.2))
-            fallback = self.failing.get(version)
-            if fallback is not None and self.random.random() >= self.failing_share:
-                fallback = None
+            off = side * self.errors.get(version, 1.0) * (1.0 + luck) * float(self.random.uniform(0.8, 1.2))
+            fallback = self.failing.get(version) if self.random.random() < self.failing_share else None
             found.append(
                 Prediction(
-                    prediction_id=derived_id(parcel, asked), use_case="parcels", request_id=f"r-{parcel}#0",
-                    key=parcel, decided_at=sent, received_at=sent, version=0 if fallback else version, cohort=asked,
+                    prediction_id=derived_id(parcel, name), use_case="parcels", request_id=f"r-{parcel}#0",
+                    key=parcel, decided_at=sent, received_at=sent, version=0 if fallback else version, cohort=name,
                     request=request, features={"depots__size": 4.0},
-                    # The baseline's answers are perfect here: who took them for the version's would promote it.
-                    value=truth if fallback else value, fallback=fallback, latency_ms=self.slow.get(version, 4.0),
-                    rollout_id=routes.rollout if routes is not None else None,
-                    rollout_revision=routes.rollout_revision if routes is not None else None,
-                )  # type: ignore[arg-type]
+                    # The fallback is perfect here: who took its answers for the version's own would be misled.
+                    value=truth if fallback else truth + off, fallback=fallback,
+                    latency_ms=self.slow.get(version, 4.0), rollout_id=routes.rollout,
+                    rollout_revision=routes.rollout_revision,
+                )
             )  # fmt: skip
         return found
 
-    @property
-    def store_live(self) -> int:
-        live = self.store.live_version("parcels")
-        return live.version if live is not None else 0
+
+def controller(production: Production, **more: Any) -> Controller:
+    return Controller(USE_CASE, production.store, clock=production.clock, **more)
+
+
+def run(production: Production, days: int, leading: Controller | None = None) -> list[RolloutDecision]:
+    """Days of production with a look after each; what was decided, holds left out."""
+    looking = leading or controller(production)
+    decisions = []
+    for _ in range(days):
+        production.day()
+        decision = looking.look()
+        if decision is not None and decision.action != "hold":
+            decisions.append(decision)
+    return decisions
+
+
+def reopen(production: Production, **policy: Any) -> StoredRollout:
+    """Version 3 instead of version 2, under another policy."""
+    return production.store.open_rollout(
+        "parcels", incumbent=1, candidate=3, policy=replace(POLICY, **policy).to_json(), actor="release"
+    )
+
+
+def found(decision: RolloutDecision | None) -> dict[str, str]:
+    assert decision is not None
+    return {reason.name: reason.finding for reason in decision.reasons}

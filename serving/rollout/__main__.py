@@ -1,0 +1,86 @@
+"""``python -m serving.rollout``: looks at a use case's rollout every half minute until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import timedelta
+from types import FrameType
+
+import structlog
+
+from ninefold.clock import WallClock
+from ninefold.errors import NinefoldError
+from ninefold.logs import set_up_logs
+from ninefold.settings import settings
+from ninefold.store import open_store
+from ninefold.usecase import load_use_case
+from serving.rollout.controller import Controller
+from serving.rollout.obstacle import OnlineObstacle
+
+log = structlog.get_logger()
+
+_LOOKS_A_LEASE = 4
+"""One that died is replaced when it has missed as many looks."""
+
+
+def serve(arguments: Sequence[str] | None = None) -> None:
+    """Looks until SIGTERM or SIGINT; then gives the lease back and ends.
+
+    Raises:
+        NinefoldError: The use case is unknown, or the store can't be opened.
+    """
+    parser = argparse.ArgumentParser(prog="python -m serving.rollout", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--use-case", required=True, help="Name or import path of the use case.")
+    options = parser.parse_args(arguments)
+    here = settings()
+    set_up_logs(here.log_level)
+    use_case = load_use_case(options.use_case)
+    ended = threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    clock = WallClock()
+    with closing(open_store(here.store_url, clock=clock)) as store:
+        controller = Controller(
+            use_case,
+            store,
+            clock=clock,
+            obstacle=OnlineObstacle(here, use_case),
+            holder=f"{socket.gethostname()}/{os.getpid()}",
+            lasting=timedelta(seconds=_LOOKS_A_LEASE * here.rollout.look_seconds),
+        )
+        log.info("looking", service="rollout", use_case=use_case.name, every_seconds=here.rollout.look_seconds)
+        while True:
+            try:
+                controller.look()
+            except NinefoldError as error:
+                log.error("rollout is held", use_case=use_case.name, error=str(error))
+            except Exception:
+                # A fault in one look must not end the watch over what goes on.
+                log.exception("rollout is held", use_case=use_case.name)
+            if ended.wait(here.rollout.look_seconds):
+                break
+        controller.close()
+
+
+def main() -> None:
+    """Runs the service; an error of Ninefold's own is one line and its exit code."""
+    try:
+        serve()
+    except NinefoldError as error:
+        sys.stderr.write(f"rollout: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()
