@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.featurizer.materialize import BatchRowFeed
 from ninefold.clock import format_instant
-from ninefold.errors import DataError, UsageError
+from ninefold.errors import DataError, Unavailable, UsageError
 from ninefold.online import OnlineStore
 from ninefold.usecase import UseCase
 from ninefold.windows.declaration import KNOWN_AT
@@ -32,6 +32,9 @@ SEED_BATCH = 5_000
 _EVENTS = "/v1/events?wait=windows"
 TRUTHS_AT_ONCE = 500
 SHOWN_EVERY_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
+"""How long a service that is gone is waited for."""
+_RETRY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,7 +345,20 @@ def _batches(items: list[dict[str, Any]], size: int) -> Iterator[list[dict[str, 
 
 
 def _post(session: HttpSession, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    status, answer = session.post(path, body)
-    if status >= 400:
-        raise DataError(f"{session.base}{path} answered {status}: {answer.get('error', answer)}")
-    return answer
+    """Posts, again and again while the service is not there: one that died is started anew by its supervisor.
+
+    What was taken twice is kept once, or counts once.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            status, answer = session.post(path, body)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if status < 400:
+                return answer
+            if status != 503 or time.monotonic() > deadline:
+                raise DataError(f"{session.base}{path} answered {status}: {answer.get('error', answer)}")
+        time.sleep(_RETRY_SECONDS)

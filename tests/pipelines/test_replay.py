@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from components.collector.extract import extract
-from ninefold.errors import UsageError
+from ninefold.errors import DataError, Unavailable, UsageError
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.usecase import load_use_case
@@ -126,3 +126,39 @@ def test_history_may_hold_what_no_request_does(snapshot: Path) -> None:
     pl.read_parquet(path).with_columns(arrived_after=pl.lit(3.0)).write_parquet(path)
     traffic = read_traffic(USE_CASE, snapshot, START, START + HOUR)
     assert [set(request) for request in traffic.requests[START]] == [{f.name for f in USE_CASE.request}]
+
+
+class Restarted(Recorder):
+    """Is gone for the first few calls, as one that was killed; then says that it is not ready; then it is."""
+
+    def __init__(self, told: list[tuple[str, Any]], *, status: int) -> None:
+        super().__init__(told)
+        self.status = status
+        self.calls = 0
+
+    def post(self, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        self.calls += 1
+        if self.calls < 3:
+            raise Unavailable("Connection refused.")
+        return (self.status, {"error": "no"}) if self.calls == 3 else super().post(path, body)
+
+
+def test_a_service_that_died_is_waited_for_and_one_that_refuses_is_not(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.replay._RETRY_SECONDS", 0.001)
+    traffic = read_traffic(USE_CASE, snapshot, START, START + HOUR)
+    rows: Any = Rows()
+    for status, refused in ((503, False), (422, True)):
+        told: list[tuple[str, Any]] = []
+        service: Any = Restarted(told, status=status)
+        replayer = Replayer(USE_CASE, traffic, front_end=service, collector=service, rows=rows, online=rows)
+        if refused:
+            with pytest.raises(DataError, match="answered 422: no"):
+                replayer.run()
+        else:
+            assert replayer.run().requests == 1
+    monkeypatch.setattr("pipelines.replay.PATIENCE_SECONDS", 0.0)
+    service = Restarted([], status=503)
+    with pytest.raises(Unavailable):
+        Replayer(USE_CASE, traffic, front_end=service, collector=service, rows=rows, online=rows).run()
