@@ -42,32 +42,32 @@ class OnlineObstacle:
     def rollout(self) -> dict[str, Any] | None:
         """What the front end says of the rollout that it goes by; None where it goes by none, or does not answer."""
         try:
-            return self._described().get("rollout")
+            return self._asked()
         except (httpx.HTTPError, ValueError, NinefoldError):
             return None
 
-    def _described(self) -> dict[str, Any]:
-        """What the front end says of itself.
+    def _asked(self) -> dict[str, Any] | None:
+        """What the front end says of the rollout that it goes by.
 
         Raises:
             NinefoldError: There is no key for it.
             httpx.HTTPError: It does not answer, or refuses.
-            ValueError: Its answer is no JSON object.
+            ValueError: Its answer is none.
         """
         key = local_key(self._settings.home, self._settings.keys_path)
         answer = httpx.get(self._url, headers={"X-ApiKey": key}, timeout=_SECONDS)
         answer.raise_for_status()
         document = answer.json()
-        if not isinstance(document, dict):
-            raise ValueError("its answer is no JSON object")  # noqa: TRY004
-        return document
+        rollout = document.get("rollout") if isinstance(document, dict) else document
+        if rollout is not None and not isinstance(rollout, dict):
+            raise ValueError(f"{answer.text[:60]!r} is not an answer of a front end.")
+        return rollout
 
     def _front_end(self, candidate: ModelVersion) -> str:
         try:
-            document = self._described()
+            rollout = self._asked() or {}
         except (httpx.HTTPError, ValueError, NinefoldError) as error:
             return f"The front end at {self._url} can't be asked: {error}"
-        rollout = document.get("rollout") or {}
         if rollout.get("candidate") != candidate.version:
             return f"The front end does not go by version {candidate.version} yet: its model server is not ready."
         if rollout.get("problem"):

@@ -9,7 +9,7 @@ import pytest
 from ninefold.cohorts import CohortRules
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.rollout.state import Event, Rollout, apply
-from ninefold.rollout.stored import Routing, rollout_of, routing
+from ninefold.rollout.stored import Routing, Stage, rollout_of, routing, stages_of
 from ninefold.store.rollout_rows import RolloutStep, StoredRollout
 
 AT = datetime(2013, 7, 1, tzinfo=UTC)
@@ -99,3 +99,19 @@ def test_a_rollout_whose_incumbent_is_not_live_routes_nothing() -> None:
     rollout = replace(History.begin().rollout, state="canary", step=1)
     assert routing(rollout, POLICY, 3) == Routing()
     assert routing(None, None, 3) == Routing()
+
+
+def test_a_revision_says_where_the_rollout_stood_then() -> None:
+    history = History.begin()
+    for kind, days, step in (
+        ("start_shadow", 1, None), ("pause", 2, None), ("resume", 3, None), ("advance", 4, 0), ("advance", 5, 1),
+        ("pause", 6, None), ("resume", 7, None), ("advance", 8, 2), ("promote", 9, None),
+    ):  # fmt: skip
+        history.happen(kind, days, step)
+        # A look that changes nothing leaves the revision, and what it says.
+        history.keep("hold", history.rollout.state, days)
+    assert stages_of(history.steps) == {
+        1: Stage("pending", 0), 2: Stage("shadow", 0), 3: Stage("shadow", 0), 4: Stage("shadow", 0),
+        5: Stage("canary", 0), 6: Stage("canary", 1), 7: Stage("canary", 1), 8: Stage("canary", 1),
+        9: Stage("canary", 2), 10: Stage("promoted", 2),
+    }  # fmt: skip

@@ -192,3 +192,92 @@ def test_a_step_under_a_lost_lease_is_refused(store: Store, clock: EventClock) -
         _step(store, canary, "promoted", lease=mine)
     assert store.rollout("arrivals") == canary
     assert _step(store, canary, "rolled_back", lease=theirs).state == "rolled_back"
+
+
+def _register(store: Store, count: int) -> None:
+    store.register_version("arrivals", "a" * 64, "/a", version=0)
+    for number in range(count):
+        store.register_version("arrivals", f"{number}" * 64, "/p")
+    store.set_state("arrivals", 1, "live")
+
+
+def _states(store: Store) -> dict[int, str]:
+    return {version.version: version.state for version in store.versions("arrivals")}
+
+
+def test_a_candidate_whose_rollout_ends_without_it_is_retired_in_the_same_step(store: Store, clock: EventClock) -> None:
+    _register(store, 4)
+    first = _step(store, _open(store, 2), "shadow")
+    _open(store, 3)
+    _open(store, 4)
+    assert _states(store) == {0: "registered", 1: "live", 2: "registered", 3: "retired", 4: "registered"}
+    _step(store, first, "rolled_back", reasons=["errors: 4 %"])
+    assert _states(store)[2] == "retired"
+    changes = [(c.version, c.to_state, c.actor, c.reason) for c in store.version_changes("arrivals")]
+    assert changes[1:] == [
+        (3, "retired", "r", "version 4 is newer"),
+        (2, "retired", "controller", "errors: 4 %"),
+    ]
+
+
+def test_what_is_live_and_the_baseline_are_not_retired_with_their_rollout(store: Store) -> None:
+    _register(store, 2)
+    opened = _open(store, 2)
+    store.set_state("arrivals", 2, "live")
+    _step(store, opened, "rolled_back")
+    assert _states(store) == {0: "registered", 1: "retired", 2: "live"}
+    _step(store, _open(store, 0), "rolled_back")
+    assert _states(store)[0] == "registered"
+
+
+def test_a_refused_step_retires_nobody(store: Store, clock: EventClock) -> None:
+    _register(store, 2)
+    opened = _open(store, 2)
+    with pytest.raises(Outdated):
+        store.record_step(opened.rollout_id, revision=7, actor="a", action="abort", state="rolled_back")
+    assert _states(store)[2] == "registered"
+
+
+def test_another_incumbent_is_another_revision(store: Store) -> None:
+    _register(store, 3)
+    opened = _open(store, 2)
+    rebased = _step(store, opened, "pending", incumbent=3)
+    assert (rebased.incumbent, rebased.revision, rebased.state) == (3, 2, "pending")
+    with pytest.raises(Outdated, match="stands at revision 2"):
+        _step(store, opened, "shadow")
+    assert _step(store, rebased, "pending", incumbent=3).revision == 2
+
+
+def test_a_promotion_does_not_replace_a_version_that_it_was_not_compared_with(store: Store) -> None:
+    _register(store, 3)
+    canary = _step(store, _open(store, 2), "canary")
+    store.set_state("arrivals", 3, "live")
+    with pytest.raises(Outdated, match=r"Version 3 of arrivals is live now, not version 1, which 2 was compared with"):
+        _step(store, canary, "promoted", live=2)
+    assert _states(store) == {0: "registered", 1: "retired", 2: "registered", 3: "live"}
+    assert store.rollout("arrivals") == canary
+    # Who knows what is live, and means it, says so.
+    assert _step(store, canary, "promoted", live=2, incumbent=3).incumbent == 3
+    assert _states(store)[2] == "live"
+
+
+def test_where_no_version_is_live_the_baseline_was_compared_with(store: Store) -> None:
+    store.register_version("arrivals", "a" * 64, "/a", version=0)
+    store.register_version("arrivals", "b" * 64, "/b")
+    opened = store.open_rollout("arrivals", incumbent=0, candidate=1, policy={}, actor="r")
+    _step(store, opened, "promoted", live=1)
+    assert _states(store) == {0: "registered", 1: "live"}
+
+
+def test_who_goes_by_another_clock_says_when(store: Store, clock: EventClock) -> None:
+    _register(store, 2)
+    at = NOW + timedelta(days=400)
+    opened = _open(store, 2, at=at)
+    stepped = _step(store, opened, "rolled_back", at=at + timedelta(hours=1))
+    assert (opened.opened_at, stepped.updated_at, stepped.ended_at) == (
+        at,
+        at + timedelta(hours=1),
+        at + timedelta(hours=1),
+    )
+    assert [s.at for s in store.steps(opened.rollout_id)] == [at, at + timedelta(hours=1)]
+    assert store.version_changes("arrivals")[-1].at == at + timedelta(hours=1)
