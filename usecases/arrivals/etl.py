@@ -81,6 +81,11 @@ def read_flights() -> pl.DataFrame:
         return pl.read_csv(io.BytesIO(archive.read("flights.csv")), null_values="NA")
 
 
+def read_weather() -> pl.DataFrame:
+    """The weather as it is published."""
+    return _read("weather.csv")
+
+
 def with_instants(flights: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame:
     """Flights in the contract's words, their times as instants.
 
@@ -157,7 +162,7 @@ def route_gain(landed: pl.DataFrame) -> pl.DataFrame:
 
 def _weather() -> tuple[pl.DataFrame, int]:
     # Local clocks repeat an hour in November; time_hour does not. A row of hour H holds what was seen until H:51.
-    reports = _read("weather.csv").select(
+    reports = read_weather().select(
         "origin", known_at=_instant("time_hour") + timedelta(minutes=60), temperature="temp", humidity="humid",
         wind_direction=pl.col("wind_dir").cast(pl.Float64), wind_speed="wind_speed", precipitation="precip",
         pressure="pressure", visibility="visib",
