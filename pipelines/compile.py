@@ -13,6 +13,7 @@ from ninefold.usecase import load_object
 
 PIPELINES = {
     "training": "pipelines.training:training",
+    "tuning": "pipelines.tuning:tuning",
     "monitoring": "pipelines.monitoring:monitoring",
 }
 """Pipeline name → import path of its function."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
 
+from components.tuner.budget import SHORTEST
+from components.tuner.lengths import combinations
 from ninefold.clock import format_instant, parse_instant
 from ninefold.errors import InvalidInput, UsageError
 from ninefold.features import with_lengths
-from ninefold.usecase import TimeSplit, load_use_case
+from ninefold.usecase import TimeSplit, UseCase, load_use_case
 
 LONGEST_TRAINING = 24 * 3600.0
 
@@ -42,6 +44,33 @@ def _instant(document: Mapping[str, Any], name: str) -> datetime | None:
     return parse_instant(text, field=name) if text is not None else None
 
 
+def _until(document: Mapping[str, Any], declared: UseCase) -> datetime | None:
+    until = _instant(document, "until")
+    if until is None and isinstance(declared.split, TimeSplit):
+        raise InvalidInput(
+            "until", f"is missing: {declared.name} is split by time.", remedy="Give --until, such as 2013-07-01."
+        )
+    return until
+
+
+def _seconds(document: Mapping[str, Any], *, default: float, least: float) -> float:
+    seconds = document.get("max_training_time", default)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not least <= seconds <= LONGEST_TRAINING:
+        raise InvalidInput(
+            "max_training_time",
+            f"{seconds!r} is not a time.",
+            remedy=f"Give {least:.0f} to {LONGEST_TRAINING:.0f} seconds.",
+        )
+    return float(seconds)
+
+
+def _whole(document: Mapping[str, Any], name: str, *, default: int, least: int) -> int:
+    number = document.get(name, default)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidInput(name, f"{number!r} does not do.", remedy=f"Give a whole number, at least {least}.")
+    return number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParameters:
     """What a training run is told.
@@ -71,29 +100,18 @@ class TrainingParameters:
         """
         declared = load_use_case(use_case)
         _known("training", document, ("until", "max_training_time", "windows", "seed"))
-        until = _instant(document, "until")
-        if until is None and isinstance(declared.split, TimeSplit):
-            raise InvalidInput(
-                "until", f"is missing: {declared.name} is split by time.", remedy="Give --until, such as 2013-07-01."
-            )
-        seconds = document.get("max_training_time", 120.0)
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= LONGEST_TRAINING:
-            raise InvalidInput(
-                "max_training_time", f"{seconds!r} is not a time.", remedy=f"Give 1 to {LONGEST_TRAINING:.0f} seconds."
-            )
+        until = _until(document, declared)
+        seconds = _seconds(document, default=120.0, least=1.0)
         windows = document.get("windows") or {}
         if not isinstance(windows, Mapping) or not all(isinstance(v, str) for v in windows.values()):
             raise InvalidInput("windows", f"{windows!r} is no object of lengths.", remedy='Write {"name": "6h"}.')
         with_lengths(declared.windows, dict(windows))
-        seed = document.get("seed", 0)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InvalidInput("seed", f"{seed!r} is not a seed.", remedy="Give a whole number, at least 0.")
         return cls(
             use_case=use_case,
             until=until,
-            max_training_time=float(seconds),
+            max_training_time=seconds,
             windows=dict(windows),
-            seed=seed,
+            seed=_whole(document, "seed", default=0, least=0),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -102,6 +120,58 @@ class TrainingParameters:
             "until": format_instant(self.until) if self.until is not None else "",
             "max_training_time": self.max_training_time,
             "windows": dict(self.windows),
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningParameters:
+    """What a tuning run is told.
+
+    Args:
+        use_case: Name or import path.
+        until: Only what was known before this is used; None for everything known.
+        max_training_time: Seconds that all searches together may take.
+        branches: Choices of window lengths to try, at most.
+        seed: Seed of every search, and of the choices.
+    """
+
+    use_case: str
+    until: datetime | None = None
+    max_training_time: float = 240.0
+    branches: int = 4
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> TuningParameters:
+        """Checks and reads parameters.
+
+        Raises:
+            UnknownUseCase: There is no such use case.
+            UsageError: It has no window with a choice of lengths.
+            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
+        """
+        declared = load_use_case(use_case)
+        _known("tuning", document, ("until", "max_training_time", "branches", "seed"))
+        if declared.decided_at is None or combinations(declared.windows) < 2:
+            raise UsageError(
+                f"{declared.name} has no window with a choice of lengths: there is nothing to tune jointly.",
+                remedy=f"Search for a model alone: ninefold run training {use_case}",
+            )
+        return cls(
+            use_case=use_case,
+            until=_until(document, declared),
+            max_training_time=_seconds(document, default=240.0, least=SHORTEST),
+            branches=_whole(document, "branches", default=4, least=2),
+            seed=_whole(document, "seed", default=0, least=0),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        return {
+            "until": format_instant(self.until) if self.until is not None else "",
+            "max_training_time": self.max_training_time,
+            "branches": self.branches,
             "seed": self.seed,
         }
 
@@ -143,7 +213,11 @@ class MonitoringParameters:
         }
 
 
-PARAMETERS: Mapping[str, type[Parameters]] = {"training": TrainingParameters, "monitoring": MonitoringParameters}
+PARAMETERS: Mapping[str, type[Parameters]] = {
+    "training": TrainingParameters,
+    "tuning": TuningParameters,
+    "monitoring": MonitoringParameters,
+}
 """Pipeline name → what it is told."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.branches import branches_table, branches_words
 from pipelines.run import Step
 
 DOING: Mapping[str, str] = {
@@ -21,6 +23,12 @@ DOING: Mapping[str, str] = {
     "prepare": "sanitising and balancing",
     "evaluate-baseline": "evaluating the baseline",
     "build": "searching for the best model",
+    "plan-branches": "choosing the window lengths to try",
+    "featurize-lengths": "computing windows at every length that is tried",
+    "search-branch": "searching at one choice of lengths",
+    "choose-lengths": "taking the best on the validation set",
+    "search-further": "searching on at the best lengths, with the time that is left",
+    "record-tuning": "recording the branches",
     "predict": "predicting the test set",
     "evaluate": "comparing baseline, incumbent and candidate",
     "decide": "deciding by the gates",
@@ -43,7 +51,8 @@ class StepLines:
 
     def __call__(self, step: Step) -> None:
         """Takes a step's news."""
-        words = DOING.get(step.name, "")
+        # A task that a pipeline has twice is called prepare-2.
+        words = DOING.get(re.sub(r"-\d+$", "", step.name), "")
         if step.state == "running":
             self._show(f"[bold]{step.name}[/bold]: {words} …")
             return
@@ -116,6 +125,8 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     if "state" in result:
         _print_monitoring(console, result)
     else:
+        if "tuning" in result:
+            _print_branches(console, result)
         _print_training(console, result)
     for sentence in result.get("then", ()):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
@@ -131,6 +142,12 @@ def _print_monitoring(console: Console, result: Mapping[str, Any]) -> None:
     console.print(f"[{colour}]{escape(result['summary'])}[/{colour}]", highlight=False)
     for alert in result["standing"]:
         console.print(f"  {alert['window']}: {escape(alert['message'])}", highlight=False, soft_wrap=True)
+
+
+def _print_branches(console: Console, result: Mapping[str, Any]) -> None:
+    console.print(branches_table(result))
+    for sentence in branches_words(result):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_training(console: Console, result: Mapping[str, Any]) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from components.featurizer.entity_keys import entity_keys
-from feature_repo.definitions import apply, source_path
 from ninefold.dataset import FEATURE, INPUT, REQUEST, DatasetCard, columns_of
 from ninefold.errors import DataError
 from ninefold.features import FeatureView, window_feature_view, with_lengths
@@ -57,9 +56,31 @@ def featurize(
         ConfigurationError: A length or a view that can't be.
     """
     write_changelogs(use_case, lengths, settings)
+    features = historical_features(use_case, requests, lengths, settings)
+    return dataset(use_case, requests, features, truths, lengths, reference=reference)
+
+
+def dataset(
+    use_case: UseCase,
+    requests: pl.DataFrame,
+    features: pl.DataFrame,
+    truths: pl.DataFrame,
+    lengths: Mapping[str, str] | None,
+    *,
+    reference: str | None = None,
+) -> tuple[pl.DataFrame, DatasetCard]:
+    """Makes a data set of requests whose features are known already; arguments and errors as ``featurize``.
+
+    Args:
+        use_case: Whose.
+        requests: The request's fields.
+        features: A column ``feature.<logical name>`` each, one row a request.
+        truths: The key's fields, ``truth`` and ``known_at``.
+        lengths: The lengths that the windows' features have.
+        reference: What ``load_use_case`` finds the use case by.
+    """
     views = use_case.feature_views(lengths)
     asked = _request_columns(use_case, requests)
-    features = historical_features(use_case, requests, lengths, settings)
     base = pl.concat([asked, features], how="horizontal")
     columns = {**columns_of(base, REQUEST), **columns_of(base, FEATURE)}
     inputs = _inputs(use_case, columns, len(base))
@@ -99,6 +120,9 @@ def historical_features(
 
     Where the use case has no decision moment, the features are those of the newest instant that a view knows.
     """
+    # A data set of features that are known already is made without Feast, whose import takes seconds.
+    from feature_repo.definitions import apply, source_path
+
     views = use_case.feature_views(lengths)
     if not views:
         return pl.DataFrame(height=len(requests))
@@ -124,6 +148,8 @@ def write_changelogs(use_case: UseCase, lengths: Mapping[str, str] | None, setti
     Raises:
         DataError: A stream is missing or broken.
     """
+    from feature_repo.definitions import source_path
+
     for window in with_lengths(use_case.windows, dict(lengths or {})):
         stream = settings.folder("data") / use_case.name / "streams" / f"{window.stream}.parquet"
         if not stream.exists():

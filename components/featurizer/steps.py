@@ -39,7 +39,7 @@ def featurize_parts(
     declared = load_use_case(use_case)
     frames = [pl.read_parquet(parts[name]) for name in PARTS]
     with tempfile.TemporaryDirectory() as scratch:
-        settings = _settings_on(declared, Path(snapshot), Path(scratch))
+        settings = settings_on(declared, Path(snapshot), Path(scratch))
         frame, card = _featurize(declared, use_case, pl.concat(frames), windows, settings)
         start = 0
         for name, examples in zip(PARTS, frames, strict=True):
@@ -54,7 +54,7 @@ def featurize_parts(
         write_dataset(outputs["live_test"], live, live_card)
 
 
-def _settings_on(use_case: UseCase, snapshot: Path, scratch: Path) -> Settings:
+def settings_on(use_case: UseCase, snapshot: Path, scratch: Path) -> Settings:
     """Settings under which history is the snapshot, and what the join registers is gone when the step ends."""
     data = scratch / "data"
     data.mkdir()
@@ -62,13 +62,19 @@ def _settings_on(use_case: UseCase, snapshot: Path, scratch: Path) -> Settings:
     return Settings(home=scratch)
 
 
-def _featurize(
-    use_case: UseCase, reference: str, examples: pl.DataFrame, lengths: Mapping[str, str], settings: Settings
-) -> tuple[pl.DataFrame, DatasetCard]:
+def requests_and_truths(use_case: UseCase, examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The request's fields of examples, and the truths of those that have one, as ``featurize`` takes them."""
     requests = examples.select(pl.col(REQUEST + f.name).alias(f.name) for f in use_case.request)
     truths = examples.select(
         *(pl.col(REQUEST + name).alias(name) for name in use_case.key),
         "truth",
         pl.col("truth_known_at").alias(KNOWN_AT),
     ).filter(pl.col("truth").is_not_null())
+    return requests, truths
+
+
+def _featurize(
+    use_case: UseCase, reference: str, examples: pl.DataFrame, lengths: Mapping[str, str], settings: Settings
+) -> tuple[pl.DataFrame, DatasetCard]:
+    requests, truths = requests_and_truths(use_case, examples)
     return featurize(use_case, requests, truths, lengths, settings, reference=reference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from time import monotonic
 from typing import Any
@@ -89,6 +89,7 @@ def build(
     seed: int = 0,
     threads: int = 2,
     trials: int | None = None,
+    known: Sequence[Row] = (),
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> BuildResult:
     """Searches for the best model and packages it; the baseline competes and may win.
@@ -102,6 +103,7 @@ def build(
         seed: Of every random choice.
         threads: Of training.
         trials: Ends the search after so many trials; the same number gives the same package, when time suffices.
+        known: Trials of an earlier search on the same sets: where to go on. Their models are not made again.
         progress: Called at each stage and after each trial.
 
     Raises:
@@ -127,7 +129,7 @@ def build(
     tell("searching", baseline)
     found = search(
         task, families(task, train, validation, seed=seed, threads=threads), validation, budget,
-        seed=seed, trials=trials, on_trial=lambda row: tell("searching", row),
+        seed=seed, trials=trials, on_trial=lambda row: tell("searching", row), known=known,
     )  # fmt: skip
     tell("packaging")
     rows = _ranked(task, (baseline, *found.rows))

@@ -129,22 +129,23 @@ def search(
     seed: int,
     trials: int | None,
     on_trial: Callable[[Row], None],
+    known: Sequence[Row] = (),
 ) -> Found:
     """Searches until time is over or ``trials`` are done. The first trial is made however little time there is.
+
+    What is ``known`` from an earlier search on the same sets is not fitted again: it tells where to go on, and a family
+    that it has a finished trial of begins there instead of with its defaults.
 
     With the same inputs, seed and number of trials, none of them stopped by the end of time, it returns the same model.
     """
     sign = 1.0 if task.metric.direction == "minimize" else -1.0
-    records = [_Record(family, _study(seed)) for family in families]
-    for each in records:
-        each.study.enqueue_trial(dict(each.family.default))
+    records = [_record(family, known, sign=sign, seed=seed) for family in families]
     rows: list[Row] = []
     best: Row | None = None
     fitted: Fitted | None = None
     while best is None or ((trials is None or len(rows) < trials) and not budget.over()):
-        record = _next(
-            records, budget, best_loss=math.inf if best is None else sign * _value(best), timed=trials is None
-        )
+        least = min((loss for each in records for loss in each.losses), default=math.inf)
+        record = _next(records, budget, best_loss=least, timed=trials is None)
         if record is None:
             break
         untried = any(not other.seconds for other in records if other is not record)
@@ -161,6 +162,24 @@ def search(
 
 def _value(row: Row) -> float:
     return math.inf if row.value is None else row.value
+
+
+def _record(family: Family, known: Sequence[Row], *, sign: float, seed: int) -> _Record:
+    """A family with a study of its own, which has been told what is known already."""
+    told = [row for row in known if row.family == family.name and row.outcome == "finished" and row.value is not None]
+    # With the same seed the sampler would propose again what it proposed in the search before.
+    record = _Record(family, _study(seed + len(told)))
+    for row in told:
+        record.study.enqueue_trial(dict(row.params))
+        trial = record.study.ask()
+        family.suggest(trial)
+        loss = sign * _value(row)
+        record.study.tell(trial, loss)
+        record.losses.append(loss)
+        record.seconds.append(row.seconds)
+    if not told:
+        record.study.enqueue_trial(dict(family.default))
+    return record
 
 
 def _study(seed: int) -> Any:

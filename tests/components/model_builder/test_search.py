@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any
 
@@ -56,12 +56,14 @@ class Fake:
         return Constant(self._error + self._spread * (params["x"] - 0.5))
 
 
-def run(make: Make, fakes: list[Any], seconds: float, trials: int | None = None) -> tuple[Any, list[Row]]:
+def run(
+    make: Make, fakes: list[Any], seconds: float, trials: int | None = None, known: Sequence[Row] = ()
+) -> tuple[Any, list[Row]]:
     data = make("regression", rows=60, validation_rows=60)
     task, _, _, validation = read_tables(data.train, data.validation, None)
     rows: list[Row] = []
     budget = Budget(seconds, started=monotonic())
-    return search(task, fakes, validation, budget, seed=0, trials=trials, on_trial=rows.append), rows
+    return search(task, fakes, validation, budget, seed=0, trials=trials, on_trial=rows.append, known=known), rows
 
 
 def test_every_family_begins_with_its_defaults(make: Make) -> None:
@@ -71,6 +73,22 @@ def test_every_family_begins_with_its_defaults(make: Make) -> None:
     assert all(row.params == {"x": 0.5} for row in rows[:3])
     assert len(found.rows) == len(rows) == 5
     assert found.best.value == min(row.value for row in rows if row.value is not None)
+
+
+def test_a_search_goes_on_where_another_ended(make: Make) -> None:
+    def fakes() -> list[Any]:
+        return [Fake("known", error=1, spread=1, seconds=0), Fake("new", error=5, spread=1, seconds=0)]
+
+    before, _ = run(make, fakes(), seconds=60, trials=8)
+    known = tuple(row for row in before.rows if row.family == "known")
+    again = fakes()
+    _, rows = run(make, again, seconds=60, trials=6, known=known)
+    assert again[0].trials + again[1].trials == len(rows) == 6
+    asked = [row.params for row in rows if row.family == "known"]
+    # Neither the defaults nor what was proposed before: those are known.
+    assert asked
+    assert not any(params == row.params for params in asked for row in known)
+    assert next(row for row in rows if row.family == "new").params == {"x": 0.5}
 
 
 def test_time_goes_to_the_family_that_promises_most(make: Make) -> None:

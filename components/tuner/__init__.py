@@ -1,0 +1,1 @@
+"""Searches window lengths and models together: branches, one for each choice of lengths, within one budget."""
