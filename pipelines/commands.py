@@ -18,22 +18,35 @@ from pipelines.launch import execute_run, request_run
 from pipelines.progress import print_result, step_lines
 
 UseCaseArgument = Annotated[str, typer.Argument(help="Name of a folder in usecases/, or an import path.")]
-Pipeline = Annotated[str, typer.Argument(help="Which pipeline: training or monitoring.")]
-Until = Annotated[str, typer.Option(help="Training: use only what was known before this. Monitoring: end before it.")]
+Pipeline = Annotated[str, typer.Argument(help="Which pipeline: training, tuning or monitoring.")]
+Until = Annotated[
+    str, typer.Option(help="Training, tuning: use only what was known before this. Monitoring: end before it.")
+]
 Since = Annotated[str, typer.Option(help="Monitoring: first decision moment (2013-07-01).")]
 MaxTrainingTime = Annotated[float, typer.Option(help="Seconds that the search for a model may take.")]
 SearchTime = Annotated[
     float | None,
-    typer.Option("--max-training-time", help="Training: seconds of the search; 120 if not given."),
+    typer.Option(
+        "--max-training-time",
+        help="Training: seconds of the search; 120 if not given. Tuning: of all searches together; 240.",
+    ),
 ]
 Windows = Annotated[
     list[str] | None, typer.Option("--window", help="Training: a window's length: destination_gain=6h.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Training: seed of the search; 0 if not given.")]
+Seed = Annotated[int | None, typer.Option(help="Training, tuning: seed of the search; 0 if not given.")]
+Branches = Annotated[
+    int | None, typer.Option(help="Tuning: choices of window lengths to try, at most; 4 if not given.")
+]
 
 
 def _parameters(
-    since: str, until: str, max_training_time: float | None, windows: list[str] | None, seed: int | None
+    since: str,
+    until: str,
+    max_training_time: float | None,
+    windows: list[str] | None,
+    seed: int | None,
+    branches: int | None,
 ) -> dict[str, Any]:
     """What was given, for the pipeline to check: one that it does not know is named."""
     lengths = {}
@@ -44,7 +57,7 @@ def _parameters(
         lengths[name] = length
     given = {"since": since, "until": until, "windows": lengths}
     parameters: dict[str, Any] = {name: value for name, value in given.items() if value}
-    numbers = {"max_training_time": max_training_time, "seed": seed}
+    numbers = {"max_training_time": max_training_time, "seed": seed, "branches": branches}
     return parameters | {name: value for name, value in numbers.items() if value is not None}
 
 
@@ -56,6 +69,7 @@ def run(
     max_training_time: SearchTime = None,
     window: Windows = None,
     seed: Seed = None,
+    branches: Branches = None,
 ) -> None:
     """Run a pipeline here and now, with Kubeflow Pipelines' local runner. Finished steps are cached."""
     console = Console()
@@ -64,9 +78,8 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = open_store(here.store_url)
     try:
-        asked = request_run(
-            pipeline, use_case, _parameters(since, until, max_training_time, window, seed), store=store, clock=clock
-        )
+        given = _parameters(since, until, max_training_time, window, seed, branches)
+        asked = request_run(pipeline, use_case, given, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:
             ended = execute_run(asked, store=store, settings=here, on_step=lines)
@@ -75,7 +88,7 @@ def run(
             return
         finished, result = ended
         print_result(console, result)
-        then = f" Next: ninefold up {use_case}" if pipeline == "training" else ""
+        then = f" Next: ninefold up {use_case}" if pipeline in ("training", "tuning") else ""
         console.print(f"[dim]{finished.seconds:.0f} s.{then}[/dim]", highlight=False)
     except KeyboardInterrupt:
         typer.echo("ninefold: Interrupted. Run the same command again to resume: finished steps are cached.", err=True)
@@ -108,6 +121,7 @@ def schedule(
     max_training_time: SearchTime = None,
     window: Windows = None,
     seed: Seed = None,
+    branches: Branches = None,
 ) -> None:
     """Run a pipeline again and again; each run uses what is known at its due instant. Ends with Ctrl-C."""
     from pipelines.schedule import Schedule, keep_running
@@ -121,7 +135,7 @@ def schedule(
         signal.signal(number, lambda *_: stop.set())
 
     def job(instant: datetime) -> None:
-        parameters = _parameters("", format_instant(instant), max_training_time, window, seed)
+        parameters = _parameters("", format_instant(instant), max_training_time, window, seed, branches)
         asked = request_run(pipeline, use_case, parameters, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:
