@@ -13,7 +13,7 @@ from ninefold import __version__
 from ninefold.errors import NinefoldError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("pipelines.commands:run", "Run a pipeline here: training or monitoring."),
+    "run": ("pipelines.commands:run", "Run a pipeline here: training, tuning or monitoring."),
     "compile": ("pipelines.commands:compile_pipelines", "Compile the pipelines to pipelines/compiled/."),
     "schedule": ("pipelines.commands:schedule", "Run a pipeline again and again, by a six-field cron expression."),
     "orchestrator": ("pipelines.commands:orchestrator", "Serve the runs API: POST /v1/runs."),

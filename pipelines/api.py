@@ -180,7 +180,7 @@ OPENAPI: dict[str, Any] = {
                                 "required": ["pipeline", "use_case"],
                                 "additionalProperties": False,
                                 "properties": {
-                                    "pipeline": {"enum": ["training", "monitoring"]},
+                                    "pipeline": {"enum": ["training", "tuning", "monitoring"]},
                                     "use_case": {"type": "string", "example": "arrivals"},
                                     "parameters": {
                                         "type": "object",
@@ -190,6 +190,7 @@ OPENAPI: dict[str, Any] = {
                                             "until": {"type": "string", "example": "2013-07-01"},
                                             "max_training_time": {"type": "number", "minimum": 1, "maximum": 86400},
                                             "windows": {"type": "object", "additionalProperties": {"type": "string"}},
+                                            "branches": {"type": "integer", "minimum": 2},
                                             "seed": {"type": "integer", "minimum": 0},
                                         },
                                     },
