@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 MARK = b"\xffNJ1"
@@ -18,8 +18,7 @@ MAX_PAYLOAD = 64 * 2**20
 """Longest payload, in bytes; a greater length is damage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A record that was found whole.
 
     Args:
@@ -33,8 +32,7 @@ class Frame:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """Bytes that are no record, with records behind them.
 
     Args:
@@ -61,20 +59,22 @@ def scan(data: bytes) -> Iterator[Frame | Damage]:
         data: Bytes, from the beginning of a frame.
     """
     place = 0
-    while (found := _next(data, place)) is not None:
-        if found.start > place:
+    while True:
+        found = _frame_at(data, place)
+        if found is None:
+            found = _behind_damage(data, place)
+            if found is None:
+                return
             yield Damage(place, found.start)
         yield found
         place = found.end
 
 
-def _next(data: bytes, place: int) -> Frame | None:
-    while True:
+def _behind_damage(data: bytes, place: int) -> Frame | None:
+    while (place := data.find(MARK, place + 1)) >= 0:
         if (found := _frame_at(data, place)) is not None:
             return found
-        place = data.find(MARK, place + 1)
-        if place < 0:
-            return None
+    return None
 
 
 def _frame_at(data: bytes, place: int) -> Frame | None:

@@ -103,11 +103,12 @@ def _insert_plain(connection: Connection, table: Table, rows: Sequence[dict[str,
     """As ``insert_new``, past SQLAlchemy's look at every value, which costs more than the database does."""
     if not rows:
         return 0
-    columns = [(c.name, isinstance(c.type, JSON)) for c in table.columns if c.autoincrement is not True]
-    values = [[_as_text(row[name]) if is_json else row[name] for name, is_json in columns] for row in rows]
+    names = [c.name for c in table.columns if c.autoincrement is not True]
+    documents = [c.name for c in table.columns if isinstance(c.type, JSON)]
+    in_order = itemgetter(*names)
+    values = [in_order(_with_texts(row, documents)) for row in rows]
     options = {"preserve_rowcount": True}
     if connection.dialect.name == "postgresql":
-        names = [name for name, _ in columns]
         named = [dict(zip(names, row, strict=True)) for row in values]
         return connection.exec_driver_sql(_insertion(table, connection.dialect), named, options).rowcount
     inserted = 0
@@ -118,9 +119,12 @@ def _insert_plain(connection: Connection, table: Table, rows: Sequence[dict[str,
     return inserted
 
 
-def _as_text(value: Any) -> str:
-    # No column of JSON holds a bare string, so a string is JSON already.
-    return value if type(value) is str else to_json(value)
+def _with_texts(row: dict[str, Any], documents: Sequence[str]) -> dict[str, Any]:
+    for name in documents:
+        # No column of JSON holds a bare string, so a string is JSON already.
+        if type(row[name]) is not str:
+            return row | {name: to_json(row[name]) for name in documents if type(row[name]) is not str}
+    return row
 
 
 @lru_cache(maxsize=4 * ROWS_A_STATEMENT)

@@ -28,11 +28,13 @@ _PREDICTION = st.builds(
 def test_a_record_is_the_row_of_its_prediction(prediction):
     expected = PREDICTIONS.encode(prediction)
     document = prediction.to_json()
-    assert row_of(orjson.dumps(document)) == expected
+    row = row_of(orjson.dumps(document))
+    assert row | {"flags": tuple(orjson.loads(row["flags"]))} == expected
     fields = {name: value for name, value in document.items() if name not in ("request", "features")}
     fields |= {"decided_at": prediction.decided_at, "received_at": prediction.received_at}
     row = row_of(journalled(fields, prediction.request, prediction.features))
-    assert row | {name: orjson.loads(row[name]) for name in ("request", "features")} == expected
+    texts = {name: orjson.loads(row[name]) for name in ("request", "features", "flags")}
+    assert row | texts == expected | {"flags": list(prediction.flags)}
 
 
 @pytest.mark.parametrize("lines", [b"\n[]\n{}", b"\n{}\n3", b"\n{}\n", b"\n{}", b"\n{}\n{}\n{}"])
