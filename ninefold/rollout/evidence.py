@@ -6,6 +6,7 @@ or its deadline has passed; what is not known is left out, told, and never taken
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -109,12 +110,21 @@ class NullShare:
         training: Share of nulls in the training set, 0–1.
         serving: Share of nulls in what was asked since the rollout was opened, 0–1.
         requests: Requests that the latter rests on.
+        incumbent: Share of nulls in what the incumbent was asked meanwhile, where it has an input of that name; NaN
+            where it has none, or nobody counted. What is missing for both is no fault of the candidate's.
     """
 
     feature: str
     training: float
     serving: float
     requests: int
+    incumbent: float = math.nan
+
+    @property
+    def excess(self) -> float:
+        """How much more often it is missing than in training, and than for the incumbent."""
+        usual = self.training if math.isnan(self.incumbent) else max(self.training, self.incumbent)
+        return self.serving - usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,16 +71,22 @@ def _nulls(guardrails: Guardrails, nulls: Sequence[NullShare] | None) -> Reason:
     if nulls is None:
         return Reason(FEATURES_NULL, "unknown", "Nobody counted the nulls of the candidate's features.", None, bound)
     judged = [n for n in nulls if n.requests >= least and math.isfinite(n.training) and math.isfinite(n.serving)]
-    failed = sorted((n for n in judged if n.serving - n.training > bound), key=lambda n: n.training - n.serving)
+    failed = sorted((n for n in judged if n.excess > bound), key=lambda n: -n.excess)
     if failed:
         named = ", ".join(f"{n.feature} ({n.serving:.1%}, in training {n.training:.1%})" for n in failed[:5])
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         words = f"Missing more often than in training, by over {bound:.1%}: {named}{more}."
-        return Reason(FEATURES_NULL, "failed", words, failed[0].serving - failed[0].training, bound)
+        return Reason(FEATURES_NULL, "failed", words, failed[0].excess, bound)
     unknown = [n.feature for n in nulls if n not in judged]
     if unknown:
         words = f"Too little is known of the nulls of {', '.join(unknown[:5])}."
         return Reason(FEATURES_NULL, "unknown", words, None, bound)
-    greatest = max((n.serving - n.training for n in judged), default=0.0)
+    greatest = max((n.excess for n in judged), default=0.0)
+    shared = max(judged, key=lambda n: n.serving - n.training, default=None)
     words = f"No feature is missing more often than in training by over {bound:.1%}."
+    if shared is not None and shared.serving - shared.training > bound:
+        words = (
+            f"No feature is missing more often than in training, or than for the incumbent, by over {bound:.1%}; "
+            f"{shared.feature} is missing for both ({shared.serving:.1%}, in training {shared.training:.1%})."
+        )
     return Reason(FEATURES_NULL, "passed", words, greatest, bound)

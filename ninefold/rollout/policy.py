@@ -32,7 +32,8 @@ class Guardrails:
         max_latency_ratio: Greatest 99th percentile of the candidate's latency, in those of the incumbent.
         latency_floor_ms: A 99th percentile below this is fast enough, whatever the ratio.
         max_fallback_increase: Greatest share of answers by the fallback beyond the incumbent's.
-        max_null_increase: Greatest share of nulls in a feature beyond that of its training set.
+        max_null_increase: Greatest share of nulls in a feature beyond that of its training set, and beyond that of the
+            incumbent where it has the feature too.
         minimum_requests: Fewer requests than this say nothing about latency, fallbacks and nulls.
     """
 

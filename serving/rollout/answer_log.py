@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ class _Part:
     columns: tuple[Array, ...]
     nulls: Array
     asked: int
+    live_nulls: Array
 
 
 class AnswerLog:
@@ -94,15 +96,18 @@ class AnswerLog:
         rules: Its cohorts, at any share.
         since: Least decision moment that is looked for, in microseconds.
         nulls: Counts the nulls of what the candidate was asked; None counts none.
+        live_nulls: Counts the nulls of what the incumbent was asked meanwhile; None counts none.
         keys: Numbers of keys; new ones are added.
     """
 
     def __init__(
-        self, use_case: UseCase, rollout_id: str, rules: CohortRules, since: int, nulls: NullCounter | None, keys: Codes
-    ) -> None:
+        self, use_case: UseCase, rollout_id: str, rules: CohortRules, since: int, nulls: NullCounter | None,
+        live_nulls: NullCounter | None, keys: Codes,
+    ) -> None:  # fmt: skip
         self._use_case = use_case
         self._rules = CohortRules(salt=rules.salt, share=1.0, audience=rules.audience)
         self._counter = nulls
+        self._live_counter = live_nulls
         self._keys = keys
         self._blocks = Codes()
         names = [field.name for field in use_case.request]
@@ -111,7 +116,7 @@ class AnswerLog:
         self._columns = ColumnMaker([(field.name, field.kind) for field in use_case.request])
         self._times = [place for place, field in enumerate(use_case.request) if field.kind == "time"]
         table = predictions.c
-        asked = table.cohort.in_(("candidate", "shadow"))
+        asked = table.cohort.in_(COHORTS if live_nulls is not None else COHORTS[1:])
         self._query = (
             sa.select(
                 table.key, table.cohort, table.version, table.fallback, table.value, table.decided_at_us,
@@ -132,6 +137,8 @@ class AnswerLog:
         """Nulls of each of the candidate's inputs in ``asked`` answers; NaN where unknown, None where nobody counts."""
         self.asked = 0
         """Answers that the candidate gave or was to give."""
+        self.live_nulls: Array | None = None if live_nulls is None else live_nulls.count([], [])
+        """As ``nulls``, of the incumbent's inputs in all other answers."""
 
     @property
     def labels(self) -> list[str]:
@@ -156,11 +163,14 @@ class AnswerLog:
         self.asked = sum(part.asked for part in parts)
         if self._counter is not None:
             self.nulls = sum((part.nulls for part in parts), self._counter.count([], []))
+        if self._live_counter is not None:
+            self.live_nulls = sum((part.live_nulls for part in parts), self._live_counter.count([], []))
 
     def _read(self, connection: Connection, since: int, until: int) -> _Part:
         rows = connection.execute(self._query, {"since": since, "until": until}).all()
         if not rows:
-            return _Part(tuple(np.empty(0, dtype=kind) for kind in _KINDS.values()), self._nulls_of([], []), 0)
+            nulls, live_nulls = (self._nulls_of(of, [], []) for of in (self._counter, self._live_counter))
+            return _Part(tuple(np.empty(0, dtype=kind) for kind in _KINDS.values()), nulls, 0, live_nulls)
         requests, blocks = self._labelled([row.request for row in rows])
         listed = (
             [self._keys[row.key] for row in rows],
@@ -176,8 +186,12 @@ class AnswerLog:
             [self._is_drawn(request) for request in requests],
         )
         columns = tuple(np.array(c, dtype=kind) for c, kind in zip(listed, _KINDS.values(), strict=True))
-        places = [place for place, row in enumerate(rows) if row.cohort != "live"]
-        return _Part(columns, self._nulls_of([rows[p] for p in places], [requests[p] for p in places]), len(places))
+        live = [row.cohort == "live" for row in rows]
+        nulls, live_nulls = (
+            self._nulls_of(counter, list(compress(rows, chosen)), list(compress(requests, chosen)))
+            for counter, chosen in ((self._counter, [not is_live for is_live in live]), (self._live_counter, live))
+        )
+        return _Part(columns, nulls, len(rows) - sum(live), live_nulls)
 
     def _labelled(self, requests: list[Mapping[str, Any]]) -> tuple[list[list[Any]], list[int]]:
         """The values of requests, and the numbers of their blocks."""
@@ -213,15 +227,15 @@ class AnswerLog:
                 values.append(None)
         return values
 
-    def _nulls_of(self, rows: list[Any], requests: list[list[Any]]) -> Array:
-        if self._counter is None:
+    def _nulls_of(self, counter: NullCounter | None, rows: list[Any], requests: list[list[Any]]) -> Array:
+        if counter is None:
             return np.empty(0)
         try:
-            return self._counter.count(requests, [row.features or {} for row in rows])
+            return counter.count(requests, [row.features or {} for row in rows])
         except Exception as error:
             # The use case's own code may raise anything; what nobody could count is unknown, and not a null.
             log.error("nulls can't be counted", use_case=self._use_case.name, error=repr(error))
-            return self._counter.count([], []) * np.nan
+            return counter.count([], []) * np.nan
 
     def _is_drawn(self, request: list[Any]) -> bool:
         if self._rules.is_simple:

@@ -270,8 +270,7 @@ def _overview(declared: UseCase, store: Store, clock: Clock, kept: StoredRollout
     from ninefold.rollout.decide import RolloutDecision
     from ninefold.rollout.evidence import Evidence
     from ninefold.settings import settings
-    from serving.rollout.controller import decided, misfit, null_counter, standing
-    from serving.rollout.evidence_reader import EvidenceReader
+    from serving.rollout.controller import decided, evidence_reader, misfit, standing
     from serving.rollout.obstacle import OnlineObstacle
     from serving.rollout.overview import Overview
 
@@ -280,7 +279,7 @@ def _overview(declared: UseCase, store: Store, clock: Clock, kept: StoredRollout
         obstacle = front_end(found.candidate) if found.candidate is not None else ""
         evidence, newest, observed = Evidence(at=at, obstacle=obstacle), None, {"live": 0, "candidate": 0}
     else:
-        reader = EvidenceReader(declared, store, found.rollout, found.policy, null_counter(declared, found.candidate))
+        reader = evidence_reader(declared, store, found)
         evidence = reader.read(found.rollout, found.steps, at)
         newest, observed = reader.newest_answer(), reader.observed(found.rollout)
     decision = decided(found, evidence, newest)

@@ -86,10 +86,21 @@ def standing(store: Store, kept: StoredRollout) -> Standing:
     )
 
 
-def null_counter(use_case: UseCase, candidate: ModelVersion | None) -> NullCounter | None:
-    """Counts the nulls of a candidate's inputs; None where its package can't be read, or is of another ``derive``."""
+def evidence_reader(use_case: UseCase, store: Store, found: Standing) -> EvidenceReader:
+    """Reads what is known of a rollout, the nulls of both versions' inputs included."""
+    number = found.kept.incumbent
+    # The baseline's package names all inputs of the run that made it, and needs few: it excuses nothing.
+    incumbent = store.version(use_case.name, number) if number != BASELINE else None
+    return EvidenceReader(
+        use_case, store, found.rollout, found.policy,
+        nulls=_null_counter(use_case, found.candidate), live_nulls=_null_counter(use_case, incumbent),
+    )  # fmt: skip
+
+
+def _null_counter(use_case: UseCase, version: ModelVersion | None) -> NullCounter | None:
+    """Counts the nulls of a version's inputs; None where its package can't be read, or is of another ``derive``."""
     try:
-        return NullCounter(use_case, verify_package(candidate.uri, candidate.digest)) if candidate is not None else None
+        return NullCounter(use_case, verify_package(version.uri, version.digest)) if version is not None else None
     except NinefoldError as error:
         log.warning("nulls are not counted", use_case=use_case.name, error=str(error))
         return None
@@ -197,9 +208,9 @@ class Controller:
         reader = self._reader
         fits = reader is not None and reader.rollout_id == found.kept.rollout_id
         if reader is None or not fits or not reader.counts_nulls:
-            nulls = null_counter(self._use_case, found.candidate)
-            if reader is None or not fits or nulls is not None:
-                reader = EvidenceReader(self._use_case, self._store, found.rollout, found.policy, nulls)
+            made = evidence_reader(self._use_case, self._store, found)
+            if reader is None or not fits or made.counts_nulls:
+                reader = made
         self._reader = reader
         return reader.read(found.rollout, found.steps, at)
 

@@ -6,6 +6,7 @@ change until the end, so losses are made anew at every look.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -41,11 +42,13 @@ class EvidenceReader:
         rollout: Which rollout.
         policy: The policy that it was opened with.
         nulls: Counts the nulls of what the candidate is asked; None where that can't be done.
+        live_nulls: Counts the nulls of what the incumbent is asked; None where that can't be done.
     """
 
     def __init__(
-        self, use_case: UseCase, store: Store, rollout: Rollout, policy: RolloutPolicy, nulls: NullCounter | None
-    ) -> None:
+        self, use_case: UseCase, store: Store, rollout: Rollout, policy: RolloutPolicy, nulls: NullCounter | None,
+        live_nulls: NullCounter | None = None,
+    ) -> None:  # fmt: skip
         self.rollout_id = rollout.rollout_id
         self._use_case = use_case
         self._store = store
@@ -54,10 +57,11 @@ class EvidenceReader:
         since = to_micros(rollout.opened_at - _EARLIER)
         keys = Codes()
         rules = CohortRules(salt=rollout.salt, share=1.0, audience=policy.audience)
-        self._answers = AnswerLog(use_case, rollout.rollout_id, rules, since, nulls, keys)
+        self._answers = AnswerLog(use_case, rollout.rollout_id, rules, since, nulls, live_nulls, keys)
         # Where a request is decided when it arrives, a truth may be older than the question.
         self._truths = TruthLog(use_case.name, since if use_case.decided_at is not None else 0, keys)
         self._counter = nulls
+        self._live_counter = live_nulls
 
     def read(self, rollout: Rollout, steps: Sequence[KeptStep], at: datetime) -> Evidence:
         """What is known at an instant.
@@ -104,8 +108,14 @@ class EvidenceReader:
         }
 
     def _null_shares(self) -> tuple[NullShare, ...] | None:
-        nulls = self._answers.nulls
-        return None if self._counter is None or nulls is None else self._counter.shares(nulls, self._answers.asked)
+        log = self._answers
+        if self._counter is None or log.nulls is None:
+            return None
+        found = self._counter.shares(log.nulls, log.asked)
+        if self._live_counter is None or log.live_nulls is None:
+            return found
+        live = {n.feature: n.serving for n in self._live_counter.shares(log.live_nulls, len(log.columns) - log.asked)}
+        return tuple(replace(share, incumbent=live.get(share.feature, math.nan)) for share in found)
 
     def _blocks(self, rollout: Rollout, stages: Mapping[int, Stage], at: datetime) -> tuple[BlockLosses, ...]:
         ab = self._policy.mode == "ab"

@@ -1,4 +1,4 @@
-"""How often an input of the candidate is missing when it is asked, counted as training counted it.
+"""How often an input of a version is missing when it is asked, counted as training counted it.
 
 What was logged of a request goes through the same ``derive`` as the training set did, so that the two shares are of
 one thing: a request field that nobody sends and a feature that nobody fills look alike, and bear the names that the
@@ -24,11 +24,11 @@ Array = np.ndarray[Any, Any]
 
 
 class NullCounter:
-    """Counts the nulls of a candidate's inputs.
+    """Counts the nulls of a version's inputs.
 
     Args:
         use_case: Whose ``derive`` runs.
-        manifest: What the candidate's package says of itself.
+        manifest: What its package says of itself.
 
     Raises:
         PackageError: It was trained with another ``derive``: what this one makes says nothing about it.
@@ -38,7 +38,7 @@ class NullCounter:
         signature = manifest.signature
         if signature.derive_digest != use_case.derive_digest:
             raise PackageError(
-                f"The candidate was trained with another derive ({signature.derive_digest[:12]}) than this code has "
+                f"The version was trained with another derive ({signature.derive_digest[:12]}) than this code has "
                 f"({use_case.derive_digest[:12]}).",
                 remedy="Run the controller from the code that trained it.",
             )

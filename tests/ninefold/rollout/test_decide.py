@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -192,6 +193,23 @@ def test_in_shadow_a_missing_feature_that_costs_nothing_ends_it_too(standing: st
 def test_a_missing_feature_never_lets_a_better_candidate_through() -> None:
     policy = dataclasses.replace(POLICY, diagnosis_blocks=30)
     assert decide(rollout(), evidence(days(20, gain=0.1), nulls=(MISSING,)), policy).action == "hold"
+
+
+@pytest.mark.parametrize(
+    ("incumbent", "finding"),
+    [(1.0, "passed"), (0.96, "passed"), (0.94, "failed"), (0.0, "failed"), (math.nan, "failed")],
+)
+def test_what_is_missing_for_the_incumbent_too_is_no_fault_of_the_candidates(incumbent: float, finding: str) -> None:
+    shared = dataclasses.replace(MISSING, feature="pressure", incumbent=incumbent)
+    found = reason(decide(rollout("canary"), evidence(nulls=(FULL, shared)), POLICY), "null_share")
+    assert found.finding == finding
+    if finding == "passed":
+        assert "pressure is missing for both (100.0%, in training 0.0%)" in found.words
+
+
+def test_an_incumbent_that_was_asked_with_fewer_nulls_than_training_had_excuses_nothing_less() -> None:
+    usual = NullShare(feature="pressure", training=0.1, serving=0.12, requests=800, incumbent=0.0)
+    assert reason(decide(rollout("canary"), evidence(nulls=(usual,)), POLICY), "null_share").finding == "passed"
 
 
 def test_nulls_of_too_few_requests_are_unknown() -> None:

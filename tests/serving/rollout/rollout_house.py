@@ -84,7 +84,10 @@ USE_CASE = UseCase(
 )
 
 
-def register(store: Store, folder: Path, number: int, *, inputs: Sequence[str] = ("weight", "depot_size")) -> int:
+def register(
+    store: Store, folder: Path, number: int, *, inputs: Sequence[str] = ("weight", "depot_size"),
+    version: int | None = None,
+) -> int:  # fmt: skip
     """Registers a version; its inputs were never null in training."""
     signature = Signature(
         use_case="parcels", problem="regression", inputs=tuple(Input(name=name) for name in inputs),
@@ -93,8 +96,8 @@ def register(store: Store, folder: Path, number: int, *, inputs: Sequence[str] =
     statistics = {name: InputStatistics(null_share=0.0, minimum=0.0, maximum=9.0) for name in inputs}
     manifest = PackageManifest(format="onnx", signature=signature, statistics=statistics, training={"number": number})
     digest, uri = write_package(str(folder / "models"), manifest, {"model.onnx": b"graph"})
-    version: ModelVersion = store.register_version("parcels", digest, uri)
-    return version.version
+    made: ModelVersion = store.register_version("parcels", digest, uri, version=version)
+    return made.version
 
 
 @dataclass

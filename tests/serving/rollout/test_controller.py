@@ -80,6 +80,25 @@ def test_a_field_that_is_null_when_asked_is_named_with_what_it_costs(production:
     assert max(step.numbers.get("share", 0.0) for step in production.store.steps(production.rollout.rollout_id)) == 0.0
 
 
+@pytest.mark.parametrize(("incumbent", "excused"), [(4, True), (0, False)])
+def test_what_is_missing_for_both_models_is_no_fault_of_the_candidates(
+    production: Production, tmp_path: Path, incumbent: int, excused: bool
+) -> None:
+    inputs = ("weight", "depot_size", "toll")
+    live = register(production.store, tmp_path, 4, inputs=inputs, version=incumbent)
+    production.store.set_state("parcels", live, "live")
+    candidate = register(production.store, tmp_path, 5, inputs=inputs)
+    production.store.open_rollout(
+        "parcels", incumbent=live, candidate=candidate, policy=POLICY.to_json(), actor="release"
+    )
+    production.toll = None
+    leading = controller(production)
+    run(production, 3, leading)
+    look = leading.look()
+    assert found(look)["null_share"] == ("passed" if excused else "unknown")
+    assert ("toll is missing for both (100.0%, in training 0.0%)" in str(look)) == excused
+
+
 def test_a_candidate_that_answers_with_nan_is_rolled_back_at_once(production: Production) -> None:
     production.failing[2] = "model_error"
     production.failing_share = 0.1
