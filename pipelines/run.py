@@ -95,7 +95,7 @@ def run_pipeline(
         "cache": str(settings.folder("pipelines") / "cache"),
     }
     steps: dict[str, Step] = {}
-    begun: dict[str, float] = {}
+    begun: dict[str, list[float]] = {}
     tail: list[str] = []
     with log.open("w") as file:
         for line in _lines(document, settings):
@@ -158,13 +158,15 @@ def _lines(document: Mapping[str, Any], settings: Settings) -> Iterator[str]:
             yield _FINISHED + "\n"
 
 
-def _read(text: str, steps: Mapping[str, Step], begun: dict[str, float]) -> Step | None:
+def _read(text: str, steps: Mapping[str, Step], begun: dict[str, list[float]]) -> Step | None:
     """The step that a log line tells of, if it tells of one."""
     if match := _STARTED.search(text):
-        begun[match[1]] = time.monotonic()
+        begun.setdefault(match[1], []).append(time.monotonic())
         return Step(name=match[1], state="running")
     if match := _ENDED.search(text):
-        seconds = time.monotonic() - begun.get(match[1], time.monotonic())
+        # Of a loop's tasks, which share a name, the one that began first is taken to end first.
+        began = begun[match[1]].pop(0) if begun.get(match[1]) else time.monotonic()
+        seconds = time.monotonic() - began
         return Step(name=match[1], state="done" if match[2] == "SUCCESS" else "failed", seconds=seconds)
     if (match := _CACHED.search(text)) and match[1] not in steps:
         return Step(name=match[1], state="cached")

@@ -18,7 +18,7 @@ from ninefold.store import Run, open_store, workers
 from ninefold.store.workers import at_work, end_abandoned
 from pipelines import compile as compiled
 from pipelines.launch import execute_run, request_run
-from pipelines.run import Step, _cause, run_pipeline
+from pipelines.run import Step, _cause, _read, run_pipeline
 
 PATH = "tiny_pipeline:tiny"
 COMMAND = """
@@ -170,3 +170,18 @@ def test_a_run_that_does_not_come_to_a_step_says_why() -> None:
         "No module named 'kfp' (ModuleNotFoundError)"
     )
     assert _cause([]) == "it ended without a word"
+
+
+def test_each_task_of_a_loop_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: dict[str, list[float]] = {}
+    seconds = []
+    for at, line in enumerate(
+        ["Executing task 'branch'", "Executing task 'branch'", "Task 'branch' finished with status SUCCESS",
+         "Executing task 'branch'", "Task 'branch' finished with status SUCCESS",
+         "Task 'branch' finished with status SUCCESS"]
+    ):  # fmt: skip
+        monkeypatch.setattr(time, "monotonic", lambda at=at: float(at))
+        step = _read(line, {}, begun)
+        assert step is not None
+        seconds.append(step.seconds)
+    assert seconds == [0, 0, 2, 0, 3, 2]
