@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from components.collector.source import check
 from components.featurizer.entity_keys import entity_keys
 from ninefold.dataset import REQUEST
@@ -43,8 +45,9 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
     """
     history: History = load_object(use_case.extract, what="extract")()
     check(use_case, history)
-    requests, from_production = _with_production(use_case, history.requests, store)
-    truths = _with_production_truths(use_case, history.truths, store)
+    asked = _asked(use_case, store)
+    requests, from_production = _with_production(use_case, history.requests, asked)
+    truths = _with_production_truths(use_case, history.truths, asked, store)
     streams = {
         s.name: _with_production_events(use_case, s.name, history.streams[s.name], store) for s in use_case.streams
     }
@@ -90,36 +93,43 @@ def _dtype(field: Field) -> Any:
     return pl.String if field.kind in ("category", "text") else pl.Float64
 
 
-def _with_production(use_case: UseCase, requests: pl.DataFrame, store: Store) -> tuple[pl.DataFrame, int]:
+def _with_production(use_case: UseCase, requests: pl.DataFrame, asked: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     import polars as pl
 
-    produced = frame_of(use_case.request, (p.request for p in store.predictions(use_case.name)))
-    # The last prediction before the decision moment is the one that counts for a key.
-    produced = produced.unique(subset=list(use_case.key), keep="last", maintain_order=True)
-    names = [f.name for f in use_case.request]
     source = requests.select(pl.col(f.name).cast(_dtype(f)) for f in use_case.request)
-    new = produced.join(source, on=list(use_case.key), how="anti").select(names)
-    return pl.concat([source, new]), new.height
+    # What the source holds need not be read from JSON, and that is nearly all.
+    new = asked.join(entity_keys(source, use_case.key).to_frame(), on="key", how="anti", maintain_order="left")
+    produced = frame_of(use_case.request, map(orjson.loads, new["request"]))
+    return pl.concat([source, produced]), produced.height
 
 
-def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, store: Store) -> pl.DataFrame:
+def _asked(use_case: UseCase, store: Store) -> pl.DataFrame:
+    """What production was asked: ``key``, and ``request`` as JSON text, one row a key, in order of decision moments.
+
+    The last prediction before the decision moment is the one that counts for a key.
+    """
+    import polars as pl
+
+    frame = pl.DataFrame(pl.from_arrow(store.arrow("predictions", use_case.name)))
+    return frame.select("key", "request").unique("key", keep="last", maintain_order=True)
+
+
+def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, asked: pl.DataFrame, store: Store) -> pl.DataFrame:
     import polars as pl
 
     fields = [use_case.fields[name] for name in use_case.key]
     source = truths.select(
         *(pl.col(f.name).cast(_dtype(f)) for f in fields), pl.col("truth").cast(pl.Float64), pl.col(KNOWN_AT)
     )
-    rows = [
-        {
-            **{name: joined.prediction.request[name] for name in use_case.key},
-            "truth": joined.truth.value,
-            KNOWN_AT: joined.truth.known_at,
-        }
-        for joined in store.joined(use_case.name)
-        if joined.truth is not None
-    ]
-    known = Field(name=KNOWN_AT, kind="time")
-    produced = frame_of([*fields, Field(name="truth", kind="number"), known], rows)
+    told = pl.DataFrame(pl.from_arrow(store.arrow("truths", use_case.name))).select(
+        "key", "received_at", "truth_id", KNOWN_AT, truth="value"
+    )
+    newest = told.sort(KNOWN_AT, "received_at", "truth_id").unique("key", keep="last", maintain_order=True)
+    same = source.select(entity_keys(source, use_case.key), "truth", KNOWN_AT)
+    new = asked.join(
+        newest.join(same, on=["key", "truth", KNOWN_AT], how="anti"), on="key", how="inner", maintain_order="left"
+    )
+    produced = frame_of(fields, map(orjson.loads, new["request"])).hstack(new.select("truth", KNOWN_AT))
     return pl.concat([source, produced.select(source.columns)]).unique(maintain_order=True)
 
 
@@ -132,6 +142,8 @@ def _with_production_events(use_case: UseCase, stream: str, events: pl.DataFrame
         Field(name="happened_at", kind="time"),
         Field(name=KNOWN_AT, kind="time"),
     ]
+    source = events.select(pl.col(f.name).cast(_dtype(f)) for f in [*fields, *extra])
+    known = set(source["event_id"].to_list())
     rows: list[dict[str, Any]] = []
     cursor = 0
     while True:
@@ -139,11 +151,11 @@ def _with_production_events(use_case: UseCase, stream: str, events: pl.DataFrame
         if not batch:
             break
         rows += [
-            {**e.values, "event_id": e.event_id, "happened_at": e.happened_at, KNOWN_AT: e.known_at} for e in batch
+            {**e.values, "event_id": e.event_id, "happened_at": e.happened_at, KNOWN_AT: e.known_at}
+            for e in batch
+            if e.event_id not in known
         ]
-    source = events.select(pl.col(f.name).cast(_dtype(f)) for f in [*fields, *extra])
-    produced = frame_of([*fields, *extra], rows).join(source, on="event_id", how="anti")
-    return pl.concat([source, produced])
+    return pl.concat([source, frame_of([*fields, *extra], rows)])
 
 
 def publish(snapshot: Path, data: Path) -> None:
