@@ -146,7 +146,7 @@ def _ask(predictor: Predictor, test: TestSet, version: int | None) -> Answers:
     return Answers(
         version=version,
         prediction=predictor.predict_columns(test.inputs),
-        latency=measure_latency(predictor.predict_rows, test.rows()),
+        latency=measure_latency(predictor.predict_rows, test.rows(asked.inputs)),
     )
 
 

@@ -80,7 +80,7 @@ def _predict(predictor: Predictor, test: TestSet) -> dict[str, object]:
     values = predictor.predict_columns(test.inputs)
     return {
         "predictions": dict(zip(test.keys, values.tolist(), strict=True)),
-        "latency": measure_latency(predictor.predict_rows, test.rows()).to_json(),
+        "latency": measure_latency(predictor.predict_rows, test.rows(predictor.manifest.signature.inputs)).to_json(),
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from ninefold.dataset import INPUT, REQUEST, DatasetCard, columns_of, local_path, read_card, read_dataset, to_numpy
 from ninefold.errors import DataError, InvalidInput, NotFound
-from ninefold.fields import Columns
+from ninefold.fields import Columns, Input
 
 if TYPE_CHECKING:
     from ninefold.settings import Settings
@@ -53,11 +53,16 @@ class TestSet:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def rows(self, limit: int = 1000) -> list[list[Any]]:
-        """The first rows' inputs as positional values, null as None: what ``Predictor.predict_rows`` takes."""
+    def rows(self, inputs: Iterable[Input], limit: int = 1000) -> list[list[Any]]:
+        """The first rows as positional values, null as None: what ``Predictor.predict_rows`` takes.
+
+        Args:
+            inputs: What the predictor takes, by its own signature: a version may have fewer than today's use case.
+            limit: Rows at most.
+        """
         columns = [
-            [None if value is None or value != value else value for value in column[:limit].tolist()]
-            for column in self.inputs.values()
+            [None if value is None or value != value else value for value in self.inputs[given.name][:limit].tolist()]
+            for given in inputs
         ]
         return [list(row) for row in zip(*columns, strict=True)]
 

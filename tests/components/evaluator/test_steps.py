@@ -64,3 +64,22 @@ def test_a_live_version_of_another_derive_is_not_asked(samples, sets: dict[str, 
     gather_evidence(REFERENCE, digest, packages, sets["test"], predictions, 3, evidence)
     found = json.loads(Path(evidence).read_text())
     assert (found["incumbent_version"], found["unserved_version"], found["incumbent"]) == (None, 3, None)
+
+
+def test_a_live_version_may_take_fewer_inputs_than_the_candidate(samples, sets: dict[str, str], tmp_path: Path) -> None:
+    card = samples.card(samples.RIDES, REFERENCE)
+    fewer = replace(card, signature=replace(card.signature, inputs=card.signature.inputs[:1]))
+    for part in ("training", "validation"):
+        frame = samples.rides(seed=1).drop(f"input.{card.signature.inputs[1].name}")
+        write_dataset(str(tmp_path / "old" / f"{part}.parquet"), frame, replace(fewer, part=part))
+    folder = tmp_path / "old"
+    live, _ = package_and_evaluate_baseline(
+        str(folder / "training.parquet"), str(folder / "validation.parquet"), sets["test"], str(folder)
+    )
+    packages, predictions = str(tmp_path / "packages"), tmp_path / "predictions.json"
+    digest, _ = package_and_evaluate_baseline(sets["training"], sets["validation"], sets["test"], packages)
+    live_is = (3, live, str(folder / live))
+    predict_test_set(digest, packages, sets["test"], live_is, sets["test"], str(predictions))
+    found = json.loads(predictions.read_text())
+    assert found["live"]["predictions"] == found["candidate"]["predictions"]
+    assert found["live"]["latency"]["p99_ms"] > 0
