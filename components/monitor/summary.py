@@ -125,7 +125,8 @@ def picture(use_case: UseCase, store: Store, *, windows_from: str, kind: str = "
     metric, name = use_case.metric, use_case.name
     series: dict[tuple[str, int, str], dict[str, float]] = {}
     for m in store.metrics(name, windows_from=windows_from):
-        if not m.cohort and m.value is not None:
+        # What was measured of no period (``offline``) sorts behind every date.
+        if not m.cohort and m.value is not None and m.window[:1].isdigit():
             series.setdefault((m.name, m.version, m.slice), {})[m.window] = m.value
     labels = sorted({window for values in series.values() for window in values})
     figure = Figure(figsize=(9.2, 6.4), layout="constrained")
