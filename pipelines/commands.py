@@ -187,11 +187,10 @@ def replay(
 
 
 def demo(
-    use_case: Annotated[str, typer.Option(help="Which use case.")] = "arrivals",
     max_training_time: MaxTrainingTime = 30.0,
-    days: Annotated[int, typer.Option(min=1, max=31, help="Days of traffic to replay.")] = 3,
+    short: Annotated[bool, typer.Option("--short", help="End with the first promotion.")] = False,
 ) -> None:
-    """The whole loop on real flights: train, gate, package, serve, replay traffic, and compare live with offline."""
+    """The whole loop on real flights: learn, serve, judge, replace, and catch what no offline test could."""
     from pipelines.demo import run_demo
 
-    run_demo(Console(), use_case, max_training_time=max_training_time, days=days)
+    run_demo(Console(), max_training_time=max_training_time, short=short)

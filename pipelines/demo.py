@@ -1,4 +1,4 @@
-"""The demo: the loop's first half on real data, start to end, in a home of its own.
+"""The demo: the whole loop on two months of real flights, told as it happens, in a home of its own.
 
 The store and the online rows of the demo are made anew each time, so that a second run tells the same story; what
 pipelines cached stays, so that it is quicker.
@@ -6,83 +6,272 @@ pipelines cached stays, so that it is quicker.
 
 from __future__ import annotations
 
+import logging
 import resource
 import shutil
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
+import typer
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ninefold.clock import WallClock
-from ninefold.errors import StepFailed
+from ninefold.errors import NinefoldError, StepFailed
 from ninefold.settings import Settings, settings
-from ninefold.store import open_store
-from ninefold.usecase import load_use_case
-from pipelines.launch import execute_run, request_run
-from pipelines.live_check import LiveCheck, check_live, wait_for_predictions
-from pipelines.progress import print_result, step_lines, working
-from pipelines.replay import Replayed, next_request
-from pipelines.replay_run import replay_here
+from pipelines.demo_words import (
+    decision_words,
+    effects_table,
+    happenings_table,
+    loss_report,
+    training_words,
+    worth_table,
+)
+from pipelines.live_check import LiveCheck, check_live
+from pipelines.progress import step_lines, working
+from pipelines.replay import next_request
+from pipelines.story import DAY, Look, Story, open_story
+from pipelines.timeline import NOTED, Happening, read_timeline
+from pipelines.timeline_picture import write_page
 from serving.supervisor.addresses import curl_line
-from serving.supervisor.foreground import start_detached, stop
+from serving.supervisor.foreground import stop
 from serving.supervisor.supervisor import Supervisor
 
-START = datetime(2013, 7, 1, tzinfo=UTC)
+ARRIVALS = "arrivals"
+WITH_AIR_TIME = "usecases.arrivals.with_air_time:USE_CASE"
+
+TRAINED = datetime(2013, 4, 1, 8, tzinfo=UTC)
+"""Three months are known: January to learn from, February to choose on, March to judge on."""
+BEGINS = datetime(2013, 5, 1, 8, tzinfo=UTC)
+"""A first model is rarely in production the day that it is made."""
+RETRAINS = datetime(2013, 6, 10, 8, tzinfo=UTC)
+"""At the latest; before, when the monitor asks for it."""
+AFTERWARDS = timedelta(days=7)
+"""The story goes on for a while after its last decision: what happened since is no accident of a day."""
+LATEST = BEGINS + timedelta(days=110)
+"""The story ends by itself long before; a candidate that nothing decides about must not hold it up for ever."""
 
 
-def run_demo(console: Console, name: str, *, max_training_time: float, days: int) -> None:
+def run_demo(console: Console, *, max_training_time: float, short: bool) -> None:
     """Runs the demo and leaves its services running.
 
+    Args:
+        console: Where it is told.
+        max_training_time: Seconds of each search for a model.
+        short: Ends with the first promotion.
+
     Raises:
-        StepFailed: A step failed, or the candidate did not pass its gate.
+        StepFailed: A step failed, or a candidate did not pass its gate.
     """
     started = time.monotonic()
-    use_case = load_use_case(name)
-    here = Settings(home=settings().home / "demo", clock="event")
+    here = _settings(max_training_time)
     _start_over(console, here)
-    console.rule(f"[bold]1  Learn[/bold]: {use_case.title}", align="left")
-    store = open_store(here.store_url)
-    parameters = {"until": START.date().isoformat(), "max_training_time": max_training_time}
-    asked = request_run("training", name, parameters, store=store, clock=WallClock())
-    with step_lines(console) as lines:
-        ended = execute_run(asked, store=store, settings=here, on_step=lines)
-    if ended is None:
-        raise StepFailed("Another process took the demo's run.", remedy="Run one demo at a time.")
-    _, result = ended
-    print_result(console, result)
-    if result["version"] is None:
-        raise StepFailed(f"The candidate was not released: {result['summary']}", remedy=f"See {result['report']}")
-
-    console.print()
-    console.rule("[bold]2  Answer[/bold]: model server, front end and collector", align="left")
-    with working(console, "starting the services"):
-        start_detached(here, name, model_only=False)
-    until = START + timedelta(days=days)
-    console.print()
-    console.rule(f"[bold]3  Live[/bold]: {days} days of traffic in event time, truths as they land", align="left")
-    with working(console, f"replaying {START:%B} {START.day} to {(until - timedelta(days=1)).day}, {START.year}"):
-        replayed = replay_here(use_case, START, until, settings=here, console=console)
-    with working(console, "comparing live predictions and features with offline ones"):
-        wait_for_predictions(store, use_case.name, replayed.requests)
-        check = check_live(use_case, store, here, START, until)
-    store.close()
-    console.print()
-    console.print(_table(use_case.metric.name, use_case.target.unit or "", result, check, replayed))
-    for example in check.parity.examples:
-        console.print(
-            f"  [red]{example.feature}[/red]: online {example.online!r}, offline {example.offline!r}", highlight=False
-        )
+    with _own_log(here), _stopped_when_interrupted(console, here), open_story(ARRIVALS, here, BEGINS) as story:
+        told = _Telling(console, story, max_training_time)
+        told.first_model()
+        if not short:
+            told.better_model()
+            told.trap()
+        told.end()
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
     console.print(
-        f"{time.monotonic() - started:.0f} s; the largest process had {peak:.1f} GB. "
-        f"Report: {result['report']}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    asked_next = next_request(use_case, here.folder("data") / use_case.name, until)
-    _next_steps(console, here, name, asked_next)
+        f"{time.monotonic() - started:.0f} s; the largest process had {peak:.1f} GB.", highlight=False, soft_wrap=True
+    )
+    _next_steps(console, here, story)
+
+
+class _Telling:
+    """Tells the story's acts.
+
+    Args:
+        console: Where to.
+        story: The story.
+        seconds: What a search may take.
+    """
+
+    def __init__(self, console: Console, story: Story, seconds: float) -> None:
+        self._console = console
+        self._story = story
+        self._seconds = seconds
+        self._notes: list[Happening] = []
+        self._suspected: set[str] = set()
+
+    def first_model(self) -> None:
+        """The baseline serves; version 1 is tried beside it."""
+        title = self._story.use_case.title
+        self._chapter("1  Learn", f"{title} Version 1, by what was known on {_date(TRAINED)}")
+        self._train(ARRIVALS, TRAINED)
+        self._chapter("2  Serve", "the baseline answers as version 0; version 1 is asked in its shadow")
+        with working(self._console, "starting gateway, model servers, front end and collector"):
+            self._story.serve(ARRIVALS)
+            self._story.begin(LATEST)
+        self._say(self._story.look())
+        self._until_decided()
+
+    def better_model(self) -> None:
+        """A month later there is more to learn from."""
+        story = self._story
+        if story.clock.now() < RETRAINS and story.asked_run() is None:
+            with self._days() as live:
+                while story.clock.now() < RETRAINS and story.asked_run() is None:
+                    live()
+        self._chapter("3  Watch", "what each version's answers were worth, by the truths that came")
+        self._console.print(loss_report(story.use_case, story.watched))
+        for alert in story.store.alerts(story.use_case.name, standing=True):
+            if alert.severity == "critical":
+                self._console.print(f"[red]Alert[/red]: {alert.check}. {alert.message}", highlight=False)
+        if story.asked_run() is not None:
+            self._console.print("The monitor asked for a training run.", highlight=False)
+        self._chapter("4  Retrain", f"version 2, by what is known on {_date(story.clock.now())}")
+        self._train(ARRIVALS, story.clock.now())
+        self._say(story.look())
+        self._until_decided()
+
+    def trap(self) -> None:
+        """A candidate that looks best of all offline, by a field that no request can hold."""
+        story = self._story
+        self._chapter("5  A trap", "version 3 also takes air_time, which history holds and no request can")
+        self._train(WITH_AIR_TIME, story.clock.now())
+        with working(self._console, "starting the services anew, with a front end that knows the field"):
+            story.serve(WITH_AIR_TIME)
+        self._note("services start anew", "A front end that knows air_time serves from now on, and both versions.")
+        self._say(story.look())
+        self._until_decided()
+        end = story.clock.now() + AFTERWARDS
+        with self._days() as live:
+            while story.clock.now() < end:
+                live()
+
+    def end(self) -> None:
+        """What it was worth, and what happened when, and why."""
+        story, console = self._story, self._console
+        now = story.clock.now()
+        self._chapter("6  Look back", f"{_date(BEGINS)} to {_date(now)}, {story.replayed.requests:,} flights")
+        with working(console, "comparing live features and answers with offline ones"):
+            check = self._check()
+        with working(console, "drawing the timeline"):
+            timeline = read_timeline(story.use_case, story.store, story.settings, BEGINS, now, self._notes)
+            page, picture = write_page(timeline, story.settings.folder("reports") / story.use_case.name / "timeline")
+        console.print()
+        console.print(worth_table(story.use_case, check, story.replayed))
+        console.print(effects_table(timeline))
+        console.print(happenings_table(timeline))
+        console.print(f"The same as a picture: {picture}\nwith every reason in full: {page}", highlight=False)
+
+    def _check(self) -> LiveCheck:
+        """Of the version that is live: its answers since it went live, and the features behind them."""
+        story = self._story
+        name = story.use_case.name
+        live = story.store.live_version(name)
+        since = max(
+            (c.at for c in story.store.version_changes(name) if live is not None and c.version == live.version),
+            default=BEGINS,
+        )
+        return check_live(story.use_case, story.store, story.settings, max(since, BEGINS), story.clock.now())
+
+    def _train(self, name: str, until: datetime) -> None:
+        with step_lines(self._console) as lines:
+            result = self._story.learn(
+                name, until=until, seconds=self._seconds, run=self._story.asked_run(), on_step=lines
+            )
+        training_words(self._console, result)
+        if result["version"] is None:
+            raise StepFailed(f"The candidate was not released: {result['summary']}", remedy=f"See {result['report']}")
+
+    def _until_decided(self) -> None:
+        with self._days() as live:
+            while self._story.is_open() and self._story.clock.now() < LATEST - DAY:
+                live()
+
+    @contextmanager
+    def _days(self) -> Iterator[Any]:
+        """Replays day by day, with a line that moves."""
+        story = self._story
+        began, asked = story.clock.now(), story.replayed.requests
+        started = time.monotonic()
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+            console=self._console, disable=not self._console.is_terminal, transient=True,
+        ) as progress:  # fmt: skip
+            task = progress.add_task("", total=None)
+
+            def live() -> None:
+                before = story.replayed.requests - asked
+
+                def show(answered: int, instant: datetime) -> None:
+                    rollout = f"{before + answered:,} requests"
+                    progress.update(task, description=f"  {_date(instant)}, {instant:%H:%M}: {rollout}")
+
+                self._say(story.live_a_day(show))
+
+            yield live
+        days, requests = (story.clock.now() - began).days, story.replayed.requests - asked
+        self._console.print(
+            f"  [green]✓[/green] {days} days of traffic, {requests:,} requests, truths as they landed "
+            f"[dim]({time.monotonic() - started:.1f} s)[/dim]",
+            highlight=False,
+        )
+
+    def _say(self, look: Look) -> None:
+        words = decision_words(look)
+        if look.rollout is not None and not look.moved and words:
+            # What is suspected every day is told once.
+            if look.rollout.rollout_id in self._suspected:
+                return
+            self._suspected.add(look.rollout.rollout_id)
+        if words:
+            self._console.print(words, highlight=False, soft_wrap=True)
+
+    def _note(self, what: str, why: str) -> None:
+        self._notes.append(Happening(at=self._story.clock.now(), version=None, what=what, why=why, place=NOTED))
+
+    def _chapter(self, title: str, words: str) -> None:
+        self._console.print()
+        self._console.rule(f"[bold]{title}[/bold]: {words}", align="left")
+
+
+def _settings(max_training_time: float) -> Settings:
+    given = settings()
+    monitoring = given.monitoring.model_copy(update={"max_training_time": max_training_time})
+    return Settings(home=given.home / "demo", clock="event", monitoring=monitoring)
+
+
+def _date(instant: datetime) -> str:
+    return f"{instant:%B} {instant.day}"
+
+
+@contextmanager
+def _own_log(here: Settings) -> Iterator[None]:
+    """What controller and monitor log goes to a file: the story tells it in words."""
+    with (here.folder("logs") / "demo.log").open("w") as file:
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            logger_factory=structlog.WriteLoggerFactory(file=file),
+        )
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()
+
+
+@contextmanager
+def _stopped_when_interrupted(console: Console, here: Settings) -> Iterator[None]:
+    """A demo that did not come to its end leaves nothing running."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop(here)
+        console.print("Interrupted; its services are stopped. Run it again to start over: what is done is cached.")
+        raise typer.Exit(130) from None
+    except NinefoldError:
+        stop(here)
+        raise
 
 
 def _start_over(console: Console, here: Settings) -> None:
@@ -95,56 +284,19 @@ def _start_over(console: Console, here: Settings) -> None:
         path.unlink()
 
 
-def _table(metric: str, unit: str, result: dict[str, Any], check: LiveCheck, replayed: Replayed) -> Table:
-    rows = {row["name"]: row for row in result["rows"]}
-    table = Table(title="What it was worth", title_justify="left")
-    table.add_column("")
-    table.add_column("", justify="right")
-    table.add_column("", style="dim")
-    live = check.live
-
-    def value(number: float) -> str:
-        return f"{number:.2f} {unit}"
-
-    table.add_row(
-        "baseline, test month", value(rows["baseline"]["value"]), f"{metric} on {rows['baseline']['count']:,}"
-    )
-    table.add_row(
-        "model, test month", value(rows["candidate"]["value"]), "chosen on the month before, never on this one"
-    )
-    table.add_section()
-    table.add_row("baseline, replayed days", value(check.baseline.value.value), f"{metric} on {live.rows:,} with truth")
-    table.add_row(
-        "model offline, replayed days", value(check.offline.value.value), "features by the point-in-time join"
-    )
-    table.add_row(
-        "model live, replayed days", value(live.value.value), "features read online, answers as they were given"
-    )
-    table.add_section()
-    parity = check.parity
-    equal = parity.values - sum(parity.different.values())
-    mark = "[green]equal[/green]" if parity.equal else "[red]different[/red]"
-    table.add_row("feature parity", mark, f"{equal:,} of {parity.values:,} values in {parity.rows:,} rows")
-    table.add_row("truths known", f"{live.coverage:.1%}", f"{replayed.truths:,} came after their predictions")
-    fallbacks = sum(check.fallbacks.values())
-    table.add_row("answered by the fallback", f"{fallbacks:,}", ", ".join(check.fallbacks) or "the model answered all")
-    table.add_row("latency, one call", f"{replayed.latency(0.5):.1f} ms", f"p99 {replayed.latency(0.99):.1f} ms")
-    table.add_row(
-        "replay", f"{replayed.requests / replayed.seconds:,.0f} /s",
-        f"{replayed.requests:,} requests, {replayed.events:,} events, {replayed.truths:,} truths",
-    )  # fmt: skip
-    return table
-
-
-def _next_steps(console: Console, here: Settings, name: str, request: dict[str, Any] | None) -> None:
+def _next_steps(console: Console, here: Settings, story: Story) -> None:
+    served = story.served
+    request = next_request(story.use_case, here.folder("data") / story.use_case.name, story.clock.now())
     console.print()
     console.print("It still serves. Ask it about the next flight (explain: the same with :explain):", highlight=False)
-    console.print(curl_line(Supervisor(here, name), request), highlight=False, soft_wrap=True, markup=False)
+    console.print(curl_line(Supervisor(here, served), request), highlight=False, soft_wrap=True, markup=False)
     home = here.home.relative_to(Path.cwd()) if here.home.is_relative_to(Path.cwd()) else here.home
     console.print(
         f"\nThen, with [bold]export NINEFOLD_HOME={home} NINEFOLD_CLOCK=event[/bold]:\n"
-        "  ninefold status     what runs\n"
-        "  ninefold down       stop it\n"
-        "  ninefold --help     everything else; [bold].venv/bin/ninefold[/bold] where .venv is not active",
+        "  ninefold rollout history arrivals   every decision, with its reasons\n"
+        "  ninefold monitor ui arrivals        how quality and drift developed\n"
+        "  ninefold status                     what runs\n"
+        "  ninefold down                       stop it\n"
+        "  ninefold --help                     everything else; [bold].venv/bin/ninefold[/bold] where .venv is off",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

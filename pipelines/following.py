@@ -58,12 +58,18 @@ def wait_until_served(front_end: HttpSession, store: Store, use_case: str, *, se
     return str(served["problem"]) if served and not served["ready"] else ""
 
 
-def wait_until_shipped(front_end: HttpSession, *, seconds: float = 60.0) -> None:
-    """Waits until all that was answered is in the store: the journal is shipped behind the answers.
+def wait_until_kept(front_end: HttpSession, use_case: str, *, seconds: float = 60.0) -> None:
+    """Waits until all that was answered is in the store, and what the candidate said beside it.
+
+    The candidate is asked behind the live answer, and the journal is shipped behind both.
 
     Raises:
         StoreError: It is not there in time.
     """
+
+    def shadowed() -> bool:
+        rollout = front_end.get(f"/v1/models/{use_case}")[1].get("rollout")
+        return rollout is None or rollout["shadowed"]["waiting"] == 0
 
     def shipped() -> bool:
         found = _LAG.search(front_end.text("/metrics"))
@@ -71,7 +77,7 @@ def wait_until_shipped(front_end: HttpSession, *, seconds: float = 60.0) -> None
             raise Unavailable(f"{front_end.base}/metrics does not tell how far the journal is shipped.")
         return float(found[1]) == 0.0
 
-    if not _wait(shipped, seconds):
+    if not (_wait(shadowed, seconds) and _wait(shipped, seconds)):
         raise StoreError(
             f"Not all answers are in the store after {seconds:.0f} s.", remedy="See the front end's log in logs/."
         )

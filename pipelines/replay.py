@@ -226,8 +226,7 @@ class Replayer:
         rows: BatchRowFeed,
         online: OnlineStore,
     ) -> None:
-        # An answer counts only with what the candidate said beside it, so a look after the replay sees both.
-        self._predict = f"/v1/models/{use_case.name}:predict?wait=shadow"
+        self._predict = f"/v1/models/{use_case.name}:predict"
         self._traffic = traffic
         self._instants = traffic.instants
         self._place = 0

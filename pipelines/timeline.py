@@ -28,6 +28,9 @@ from pipelines.launch import read_result
 
 Array = np.ndarray[Any, Any]
 
+_ALERT, _TRAINED, NOTED, _OPENED, _BEGUN = range(1, 6)
+"""Places among what happened in a day; what ends or moves a rollout comes first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
@@ -38,12 +41,14 @@ class Happening:
         version: The version that it is about; None for none.
         what: In a few words.
         why: In a sentence or two.
+        place: Among what happened that day, where one follows from the other.
     """
 
     at: datetime
     version: int | None
     what: str
     why: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +80,14 @@ class Effect:
         days: Days on which both were judged.
         gain: Mean of the days' differences of the loss; above 0 the candidate is better.
         deviation: Their standard deviation.
+        answered: Requests that the candidate answered meanwhile.
         outcome: How the rollout ended or stands.
     """
 
     incumbent: int
     candidate: int
     days: int
+    answered: int
     gain: float
     deviation: float
     outcome: str
@@ -140,32 +147,41 @@ def read_timeline(
         *notes,
         *_of_runs(use_case, store, settings),
         *(h for rollout, steps in histories for h in of_rollout(rollout, steps)),
-        *(Happening(at=a.raised_at, version=None, what=f"alert: {a.check}", why=a.message)
-          for a in store.alerts(use_case.name) if a.check != "drift"),
+        *(Happening(at=a.raised_at, version=None, what=f"alert: {a.subject}: {a.check.replace('_', ' ')}",
+                    why=a.message, place=_ALERT)
+          for a in store.alerts(use_case.name) if a.severity == "critical"),
     ]  # fmt: skip
     return Timeline(
         metric=use_case.metric.name,
         unit=use_case.target.unit or "",
         days=by_day(judged),
-        happenings=tuple(sorted(happenings, key=lambda h: h.at)),
+        happenings=tuple(sorted(happenings, key=lambda h: (h.at.date(), h.place, h.at))),
         stretches=tuple(_stretches(use_case, store, histories, since, until)),
         effects=tuple(effect(judged, rollout) for rollout in rollouts),
     )
 
 
 def judged_answers(use_case: UseCase, store: Store, since: datetime, until: datetime) -> pl.DataFrame:
-    """Every version's loss on every request that it was asked and whose truth is known, in shadow or not.
+    """Every version's loss on every request that it was asked, in shadow or not.
 
     Returns:
-        ``key, day, version, shadow, loss`` and ``baseline``, the baseline's loss on the same request.
+        ``key, day, version, shadow, loss`` and ``baseline``, the baseline's loss on the same request; a loss is null
+        where the truth is not known.
     """
-    frame = with_inputs(use_case, read_joined(store, use_case, since, until)).filter(pl.col("truth").is_not_null())
+    frame = with_inputs(use_case, read_joined(store, use_case, since, until))
     loss = use_case.rollout.loss_of(use_case.metric, use_case.problem)
     truth = frame["truth"].to_numpy()
+    known = frame["truth"].is_not_null().to_numpy()
+
+    def lost(column: str) -> pl.Series:
+        found = np.full(len(frame), np.nan)
+        found[known] = losses(loss, truth[known], frame[column].to_numpy()[known])
+        return pl.Series(found).fill_nan(None)
+
     frame = frame.with_columns(
         pl.Series("day", np.asarray(use_case.block(columns_of(frame, REQUEST))).tolist(), dtype=pl.String),
-        pl.Series("loss", losses(loss, truth, frame["value"].to_numpy())),
-        pl.Series("baseline", losses(loss, truth, frame["baseline"].to_numpy())),
+        lost("value").alias("loss"),
+        lost("baseline").alias("baseline"),
     )
     return counted(use_case, frame).select(
         "key", "day", "version", "loss", "baseline", shadow=pl.col("cohort") == SHADOW
@@ -198,11 +214,13 @@ def effect(judged: pl.DataFrame, rollout: StoredRollout) -> Effect:
         for version in (rollout.incumbent, rollout.candidate)
     )
     pairs = ours.join(theirs, on="key", suffix="_candidate")
-    gains = pairs.group_by("day").agg(gain=(pl.col("loss") - pl.col("loss_candidate")).mean())["gain"].to_numpy()
+    daily = pairs.group_by("day").agg(gain=(pl.col("loss") - pl.col("loss_candidate")).mean())
+    gains = daily["gain"].drop_nulls().to_numpy()
     return Effect(
         incumbent=rollout.incumbent,
         candidate=rollout.candidate,
         days=len(gains),
+        answered=len(frame.filter((pl.col("version") == rollout.candidate) & ~pl.col("shadow"))),
         gain=float(gains.mean()) if len(gains) else math.nan,
         deviation=float(gains.std()) if len(gains) else math.nan,
         outcome=rollout.state.replace("_", " "),
@@ -210,16 +228,21 @@ def effect(judged: pl.DataFrame, rollout: StoredRollout) -> Effect:
 
 
 def of_rollout(rollout: StoredRollout, steps: Sequence[RolloutStep]) -> Iterator[Happening]:
-    """What a rollout's history tells: every change, and of the looks that changed nothing those that found a fault."""
-    policy, revision, place = RolloutPolicy.from_json(rollout.policy), 0, -1
+    """What a rollout's history tells: every change, and of the looks that changed nothing the first that warned."""
+    policy, revision, place, suspected = RolloutPolicy.from_json(rollout.policy), 0, -1, False
     for step in steps:
         moved, revision = step.revision != revision, step.revision
-        if not moved and not _is_warning(step):
+        if not moved and (suspected or not _is_warning(step)):
             continue
+        suspected |= not moved
         if step.action == "advance":
             place += 1
         yield Happening(
-            at=step.at, version=rollout.candidate, what=_what(step, policy, place, rollout), why=" ".join(step.reasons)
+            at=step.at,
+            version=rollout.candidate,
+            what=_what(step, policy, place, rollout),
+            why=" ".join(step.reasons),
+            place={"open": _OPENED, "start_shadow": _BEGUN, "hold": _BEGUN}.get(step.action, 0),
         )
 
 
@@ -256,7 +279,9 @@ def _of_runs(use_case: UseCase, store: Store, settings: Settings) -> Iterator[Ha
             continue
         version = result["version"]
         what = f"version {version} trained" if version is not None else "a candidate was trained, and not released"
-        yield Happening(at=run.started_at, version=version, what=what, why=f"{result['summary']} {_words(result)}")
+        asked = " The monitor had asked for it." if "-alert-" in run.run_id else ""
+        why = f"{result['summary']} {_words(result)}{asked}"
+        yield Happening(at=run.started_at, version=version, what=what, why=why, place=_TRAINED)
 
 
 def _words(result: Mapping[str, Any]) -> str:

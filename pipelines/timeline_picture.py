@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pipelines.timeline import Stretch, Timeline
 GREY = "#8c929b"
 COLOURS = ("#8c929b", "#1f6fb4", "#1a7f4b", "#b3261e", "#7b4fa3", "#d1590a")
 """Of versions, by their number."""
+_LEVELS = 4
+"""Lines on which the words of neighbours stand."""
 SMOOTHED = 7
 """Days that a line is the mean of."""
 
@@ -42,7 +44,7 @@ def draw(timeline: Timeline, *, kind: str = "png") -> bytes:
     from matplotlib.figure import Figure
 
     with rc_context({"svg.hashsalt": "ninefold", "font.family": "DejaVu Sans", "font.size": 9}):
-        figure = Figure(figsize=(11.5, 8.2), layout="constrained")
+        figure = Figure(figsize=(11.5, 8.4), layout="constrained")
         got, against, lanes = figure.subplots(3, 1, sharex=True, height_ratios=(2.2, 3.0, 2.6))
         days = [datetime.fromisoformat(day) + timedelta(hours=12) for day in timeline.days["day"]]
         _draw_answers(got, timeline, days)
@@ -66,16 +68,28 @@ def draw(timeline: Timeline, *, kind: str = "png") -> bytes:
 
 
 def _is_turn(what: str) -> bool:
-    return what.endswith(("promoted", "rolled back", "trained"))
+    return what.startswith("alert") or what.endswith(("promoted", "rolled back", "trained"))
 
 
 def _draw_answers(axes: Any, timeline: Timeline, days: list[datetime]) -> None:
     axes.plot(days, timeline.days["baseline"], color=GREY, linewidth=1.1, linestyle="--", label="baseline")
     axes.plot(days, timeline.days["answered"], color="#22262b", linewidth=1.6, label="what clients got")
-    axes.set_ylim(bottom=0)
+    # Room for the words of what happened.
+    axes.set_ylim(0, 1.7 * axes.get_ylim()[1])
     axes.set_ylabel(f"{timeline.metric} ({timeline.unit})")
+    turns: dict[date, list[str]] = {}
+    for happening in timeline.happenings:
+        if _is_turn(happening.what):
+            turns.setdefault(happening.at.date(), []).append(happening.what)
+    for place, (day, words) in enumerate(turns.items()):
+        late = bool(days) and datetime(day.year, day.month, day.day) > days[0] + 0.7 * (days[-1] - days[0])
+        axes.annotate(
+            ", ".join(words), (datetime(day.year, day.month, day.day, 8), 1.0), xycoords=("data", "axes fraction"),
+            xytext=(-3 if late else 3, -2 - 12 * (place % _LEVELS)), textcoords="offset points", va="top",
+            ha="right" if late else "left", fontsize=8, color="#22262b", clip_on=True,
+        )  # fmt: skip
     axes.set_title("A day's loss", loc="left", fontsize=10, fontweight="bold")
-    axes.legend(loc="upper right", frameon=False, ncols=2)
+    axes.legend(loc="lower right", frameon=False, ncols=2)
 
 
 def _draw_differences(axes: Any, timeline: Timeline, days: list[datetime]) -> None:
@@ -116,7 +130,7 @@ def _draw_lanes(axes: Any, timeline: Timeline) -> None:
         width = end - begin
         axes.barh(row, width, left=begin, height=0.62, color=colour, alpha=_strength(stretch), edgecolor=colour,
                   linewidth=0.9, hatch="//" if stretch.state == "shadow" else None)  # fmt: skip
-        words = {"live": "answers all", "shadow": "in shadow", "canary": f"{stretch.share:.0%}"}[stretch.state]
+        words = {"live": "live", "shadow": "in shadow", "canary": f"{stretch.share:.0%}"}[stretch.state]
         if width > timedelta(days=1.5):
             axes.text(begin + width / 2, row, words, ha="center", va="center", fontsize=8.5,
                       color="white" if stretch.state == "live" else "#22262b", zorder=5,
@@ -150,7 +164,7 @@ def _page(timeline: Timeline, picture: bytes) -> str:
     )
     effects = "".join(
         f"<tr><td>version {e.candidate}<td>version {e.incumbent}<td>{e.days}<td>{_number(e.gain)}"
-        f"<td>{_number(e.deviation)}<td>{_number(e.size)}<td>{html.escape(e.outcome)}"
+        f"<td>{_number(e.deviation)}<td>{_number(e.size)}<td>{e.answered:,}<td>{html.escape(e.outcome)}"
         for e in timeline.effects
     )
     return f"""<!doctype html>
@@ -166,7 +180,7 @@ th, td {{ text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0;
 <h2>How far apart the versions were</h2>
 <p>Day by day, on the requests that both were asked; above 0 the candidate is better.</p>
 <table><tr><th>candidate<th>against<th>days<th>better by ({html.escape(timeline.unit)})<th>standard deviation
-<th>mean/sd<th>end{effects}</table>
+<th>mean/sd<th>requests answered<th>end{effects}</table>
 <h2>Timeline</h2>
 <table><tr><th>when (UTC)<th>what<th>why{rows}</table>
 </html>

@@ -11,7 +11,7 @@ import pytest
 
 from ninefold.errors import StoreError, Unavailable
 from ninefold.store import Store, open_store
-from pipelines.following import wait_until_served, wait_until_shipped
+from pipelines.following import wait_until_kept, wait_until_served
 from pipelines.http_session import HttpSession
 
 
@@ -83,14 +83,20 @@ def test_who_does_not_follow_is_named_with_what_it_serves(front_end: FrontEnd, s
         wait_until_served(front_end.session, store, "parcels", seconds=0.2)
 
 
-def test_it_waits_until_the_journal_is_shipped(front_end: FrontEnd) -> None:
+def test_it_waits_for_shadows_and_then_for_the_journal(front_end: FrontEnd) -> None:
+    def waiting(count: int) -> dict[str, Any]:
+        return {"rollout": {"shadowed": {"waiting": count}}}
+
     text = '# HELP x y\nninefold_front_end_journal_lag_bytes{{use_case="parcels"}} {}\n'
-    front_end.says = [text.format("812.0"), text.format("0.0")]
-    wait_until_shipped(front_end.session)
+    front_end.says = [waiting(3), waiting(0), text.format("812.0"), text.format("0.0")]
+    wait_until_kept(front_end.session, "parcels")
     assert len(front_end.says) == 1
-    front_end.says = [text.format("812.0")]
+    front_end.says = [{"rollout": None}, text.format("812.0")]
     with pytest.raises(StoreError, match="Not all answers are in the store"):
-        wait_until_shipped(front_end.session, seconds=0.2)
-    front_end.says = ["nothing of the kind"]
+        wait_until_kept(front_end.session, "parcels", seconds=0.2)
+    front_end.says = [waiting(1)]
+    with pytest.raises(StoreError):
+        wait_until_kept(front_end.session, "parcels", seconds=0.2)
+    front_end.says = [{"rollout": None}, "nothing of the kind"]
     with pytest.raises(Unavailable, match="does not tell"):
-        wait_until_shipped(front_end.session)
+        wait_until_kept(front_end.session, "parcels")

@@ -84,7 +84,7 @@ class Recorder:
         if path == "/v1/truths":
             self.told += [("truth", truth["key"]["parcel"]) for truth in body["truths"]]
             return 200, {}
-        assert path == "/v1/models/parcels:predict?wait=shadow"
+        assert path == "/v1/models/parcels:predict"
         self.told += [("request", request["parcel"]) for request in body["instances"]]
         return 200, {"predictions": [{"version": 1, "fallback": None} for _ in body["instances"]]}
 
