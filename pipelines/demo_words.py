@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.monitor.alerts import QUALITY, Finding
 from components.monitor.run import Watched
 from ninefold.usecase import UseCase
 from pipelines.live_check import LiveCheck
@@ -64,24 +65,30 @@ def loss_report(use_case: UseCase, watched: Sequence[Watched]) -> Table:
     table = Table(title="Loss report", title_justify="left")
     table.add_column("days")
     table.add_column("version")
-    for column in ("asked", "truths known", f"{use_case.metric.name}{unit}", "baseline, same requests"):
+    for column in ("asked", "truths", f"{use_case.metric.name}{unit}", "baseline"):
         table.add_column(column, justify="right")
-    table.add_column("over a limit")
+    table.add_column("over its limit")
     for week in _weeks(watched):
         found = [j for run in week for j in run.judged if not j.cohort]
-        over = Counter(f"{f.check} {f.subject}".strip() for run in week for f in run.findings if f.outcome == "over")
-        words = ", ".join(f"{name} ({days} d)" for name, days in over.most_common(2))
+        over = Counter((f.check, f.subject) for run in week for f in run.findings if _is_loss_over(f))
         for version in sorted({j.version for j in found}):
             mine = [j for j in found if j.version == version]
             asked, known = sum(j.requests for j in mine), sum(j.known for j in mine)
             value = sum(j.value * j.known for j in mine if j.known) / known if known else math.nan
             baseline = sum(j.baseline * j.known for j in mine if j.known) / known if known else math.nan
+            days = [
+                f"{check.replace('_', ' ')}: {n} d" for (check, who), n in over.items() if who == f"version {version}"
+            ]
             table.add_row(
                 f"{week[0].windows[0].start:%b %d} to {week[-1].windows[-1].start:%b %d}",
-                str(version), f"{asked:,}", f"{known / max(asked, 1):.1%}", f"{value:.2f}", f"{baseline:.2f}", words,
+                str(version), f"{asked:,}", f"{known / max(asked, 1):.1%}", f"{value:.2f}", f"{baseline:.2f}",
+                ", ".join(days),
             )  # fmt: skip
-            words = ""
     return table
+
+
+def _is_loss_over(finding: Finding) -> bool:
+    return finding.outcome == "over" and finding.check in QUALITY
 
 
 def _weeks(watched: Sequence[Watched]) -> list[list[Watched]]:

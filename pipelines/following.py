@@ -6,12 +6,13 @@ sees all that the day brought.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ninefold.errors import StoreError, Unavailable
+from ninefold.errors import DataError, StoreError, Unavailable
 from ninefold.store import Store
 from pipelines.http_session import HttpSession
 
@@ -65,6 +66,7 @@ def wait_until_kept(front_end: HttpSession, use_case: str, *, seconds: float = 6
 
     Raises:
         StoreError: It is not there in time.
+        DataError: The front end does not tell.
     """
 
     def shadowed() -> bool:
@@ -74,7 +76,7 @@ def wait_until_kept(front_end: HttpSession, use_case: str, *, seconds: float = 6
     def shipped() -> bool:
         found = _LAG.search(front_end.text("/metrics"))
         if found is None:
-            raise Unavailable(f"{front_end.base}/metrics does not tell how far the journal is shipped.")
+            raise DataError(f"{front_end.base}/metrics does not tell how far the journal is shipped.")
         return float(found[1]) == 0.0
 
     if not (_wait(shadowed, seconds) and _wait(shipped, seconds)):
@@ -85,8 +87,11 @@ def wait_until_kept(front_end: HttpSession, use_case: str, *, seconds: float = 6
 
 def _wait(until: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while not until():
+    while True:
+        # One that died is started anew by its supervisor.
+        with contextlib.suppress(Unavailable):
+            if until():
+                return True
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
-    return True

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ninefold.errors import StoreError, Unavailable
+from ninefold.errors import DataError, StoreError, Unavailable
 from ninefold.store import Store, open_store
 from pipelines.following import wait_until_kept, wait_until_served
 from pipelines.http_session import HttpSession
@@ -18,7 +18,7 @@ from pipelines.http_session import HttpSession
 class FrontEnd:
     """Says what it is told to say, one after the other; the last for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.says: list[Any] = []
         front_end = self
 
@@ -36,7 +36,7 @@ class FrontEnd:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.session = HttpSession(f"http://127.0.0.1:{self.server.server_address[1]}", "k")
@@ -98,5 +98,16 @@ def test_it_waits_for_shadows_and_then_for_the_journal(front_end: FrontEnd) -> N
     with pytest.raises(StoreError):
         wait_until_kept(front_end.session, "parcels", seconds=0.2)
     front_end.says = [{"rollout": None}, "nothing of the kind"]
-    with pytest.raises(Unavailable, match="does not tell"):
+    with pytest.raises(DataError, match="does not tell"):
         wait_until_kept(front_end.session, "parcels")
+
+
+def test_a_front_end_that_died_is_waited_for(front_end: FrontEnd, store: Store) -> None:
+    address = front_end.server.server_address
+    front_end.close()
+    with pytest.raises(Unavailable, match="serves version None"):
+        wait_until_served(front_end.session, store, "parcels", seconds=0.2)
+    again = FrontEnd(int(address[1]))
+    again.says = [{"version": 1, "rollout": None}]
+    assert wait_until_served(front_end.session, store, "parcels") == ""
+    again.close()
