@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from ninefold.errors import NinefoldError, StepFailed
 from ninefold.settings import Settings, settings
+from ninefold.store import Run
 from pipelines.demo_words import (
     decision_words,
     effects_table,
@@ -128,7 +129,7 @@ class _Telling:
         if story.asked_run() is not None:
             self._console.print("The monitor asked for a training run.", highlight=False)
         self._chapter("4  Retrain", f"version 2, by what is known on {_date(story.clock.now())}")
-        self._train(ARRIVALS, story.clock.now())
+        self._train(ARRIVALS, story.clock.now(), story.asked_run())
         self._say(story.look())
         self._until_decided()
 
@@ -136,6 +137,7 @@ class _Telling:
         """A candidate that looks best of all offline, by a field that no request can hold."""
         story = self._story
         self._chapter("5  A trap", "version 3 also takes air_time, which history holds and no request can")
+        story.call_off_asked_run("The demo trains its variant instead.")
         self._train(WITH_AIR_TIME, story.clock.now())
         with working(self._console, "starting the services anew, with a front end that knows the field"):
             story.serve(WITH_AIR_TIME)
@@ -174,11 +176,9 @@ class _Telling:
         )
         return check_live(story.use_case, story.store, story.settings, max(since, BEGINS), story.clock.now())
 
-    def _train(self, name: str, until: datetime) -> None:
+    def _train(self, name: str, until: datetime, run: Run | None = None) -> None:
         with step_lines(self._console) as lines:
-            result = self._story.learn(
-                name, until=until, seconds=self._seconds, run=self._story.asked_run(), on_step=lines
-            )
+            result = self._story.learn(name, until=until, seconds=self._seconds, run=run, on_step=lines)
         training_words(self._console, result)
         if result["version"] is None:
             raise StepFailed(f"The candidate was not released: {result['summary']}", remedy=f"See {result['report']}")

@@ -170,6 +170,12 @@ class Story:
         asked = self.store.runs(pipeline="training", state="requested")
         return asked[0] if asked else None
 
+    def call_off_asked_run(self, why: str) -> None:
+        """A run that the monitor asked for while a better version was tried already is not begun."""
+        run = self.asked_run()
+        if run is not None:
+            self.store.update_run(run.run_id, state="failed", expected="requested", error=why)
+
     def is_open(self) -> bool:
         """Whether a rollout waits or goes on."""
         return self.store.rollout(self.use_case.name) is not None

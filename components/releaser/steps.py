@@ -76,7 +76,8 @@ def record_and_release(
         released = None
         if action == "release" and found.candidate is not None:
             # Rows first: a version that is asked before its features are online would answer by its fallback.
-            bring_online(declared, _lengths(candidate), settings=here, until=known_by)
+            if _lengths(candidate) != _lengths(baseline):
+                bring_online(declared, _lengths(candidate), settings=here, until=known_by)
             released = release_candidate(
                 declared.name,
                 Path(candidate[0]) / candidate[1],
