@@ -294,7 +294,9 @@ def _next_steps(console: Console, here: Settings, story: Story) -> None:
     console.print(
         f"\nThen, with [bold]export NINEFOLD_HOME={home} NINEFOLD_CLOCK=event[/bold]:\n"
         "  ninefold rollout history arrivals   every decision, with its reasons\n"
-        "  ninefold monitor ui arrivals        how quality and drift developed\n"
+        f"  ninefold monitor run arrivals --from {BEGINS:%Y-%m-%d} --to {story.clock.now():%Y-%m-%d}\n"
+        "                                      judge every day anew, with Evidently's reports; then:\n"
+        "  ninefold monitor ui                 how quality and drift developed\n"
         "  ninefold status                     what runs\n"
         "  ninefold down                       stop it\n"
         "  ninefold --help                     everything else; [bold].venv/bin/ninefold[/bold] where .venv is off",

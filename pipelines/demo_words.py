@@ -18,7 +18,7 @@ from pipelines.live_check import LiveCheck
 from pipelines.progress import result_table
 from pipelines.replay import Replayed
 from pipelines.story import WEEK, Look
-from pipelines.timeline import Timeline
+from pipelines.timeline import OPENED, Timeline
 
 _COLOURS = {"promote": "green", "advance": "green", "start_shadow": "cyan", "rollback": "red"}
 
@@ -131,7 +131,7 @@ def worth_table(use_case: UseCase, check: LiveCheck, replayed: Replayed) -> Tabl
     )
     table.add_row(
         "latency, one call", f"{replayed.latency(0.5):.1f} ms",
-        f"p99 {replayed.latency(0.99):.1f} ms; waiting for the shadow, too",
+        f"p99 {replayed.latency(0.99):.1f} ms; all flights of a minute in one call",
     )  # fmt: skip
     table.add_row(
         "replay", f"{replayed.requests / replayed.seconds:,.0f} /s",
@@ -157,11 +157,13 @@ def effects_table(timeline: Timeline) -> Table:
 
 
 def happenings_table(timeline: Timeline) -> Table:
-    """What happened when, and why."""
+    """What happened when, and why; that a trained version waits for its rollout is left to the page."""
     table = Table(title="Timeline", title_justify="left")
     table.add_column("day", no_wrap=True)
     table.add_column("what")
     table.add_column("why")
     for happening in timeline.happenings:
+        if happening.place == OPENED:
+            continue
         table.add_row(f"{happening.at:%b %d}", escape(happening.what), escape(happening.why))
     return table

@@ -181,7 +181,7 @@ def next_request(use_case: UseCase, snapshot: Path, after: datetime) -> dict[str
         raise UsageError(f"{use_case.name} has no decision moments.")
     decided = pl.col(use_case.decided_at)
     rows = pl.read_parquet(snapshot / "requests.parquet").filter(decided >= after).sort(decided).head(1)
-    found = [_json(row) for row in rows.iter_rows(named=True)]
+    found = [_json(row) for row in rows.select(f.name for f in use_case.request).iter_rows(named=True)]
     if not found:
         return None
     return {

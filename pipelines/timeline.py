@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from pipelines.launch import read_result
 
 Array = np.ndarray[Any, Any]
 
-_ALERT, _TRAINED, NOTED, _OPENED, _BEGUN = range(1, 6)
+_ALERT, _TRAINED, NOTED, OPENED, _BEGUN = range(1, 6)
 """Places among what happened in a day; what ends or moves a rollout comes first."""
 
 
@@ -147,10 +147,8 @@ def read_timeline(
         *notes,
         *_of_runs(use_case, store, settings),
         *(h for rollout, steps in histories for h in of_rollout(rollout, steps)),
-        *(Happening(at=a.raised_at, version=None, what=f"alert: {a.subject}: {a.check.replace('_', ' ')}",
-                    why=a.message, place=_ALERT)
-          for a in store.alerts(use_case.name) if a.severity == "critical"),
-    ]  # fmt: skip
+        *_of_alerts(use_case, store, since),
+    ]
     return Timeline(
         metric=use_case.metric.name,
         unit=use_case.target.unit or "",
@@ -242,7 +240,7 @@ def of_rollout(rollout: StoredRollout, steps: Sequence[RolloutStep]) -> Iterator
             version=rollout.candidate,
             what=_what(step, policy, place, rollout),
             why=" ".join(step.reasons),
-            place={"open": _OPENED, "start_shadow": _BEGUN, "hold": _BEGUN}.get(step.action, 0),
+            place={"open": OPENED, "start_shadow": _BEGUN, "hold": _BEGUN}.get(step.action, 0),
         )
 
 
@@ -269,6 +267,21 @@ def _what(step: RolloutStep, policy: RolloutPolicy, place: int, rollout: StoredR
     return f"{name}: {step.action.replace('_', ' ')}"
 
 
+def _of_alerts(use_case: UseCase, store: Store, since: datetime) -> Iterator[Happening]:
+    """Alerts about answers that clients got. How one fares that is tried is told by its rollout."""
+    live = [
+        (f"version {stretch.version}", stretch.since, stretch.until)
+        for stretch in _live(use_case, store, since, datetime.max.replace(tzinfo=UTC))
+    ]
+    for alert in store.alerts(use_case.name):
+        answers = not alert.subject or any(
+            who == alert.subject and began <= alert.raised_at < ended for who, began, ended in live
+        )
+        if alert.severity == "critical" and answers:
+            what = f"alert: {alert.subject} {alert.check.replace('_', ' ')}".replace("  ", " ")
+            yield Happening(at=alert.raised_at, version=None, what=what, why=alert.message, place=_ALERT)
+
+
 def _of_runs(use_case: UseCase, store: Store, settings: Settings) -> Iterator[Happening]:
     for run in store.runs(pipeline="training", state="succeeded"):
         try:
@@ -290,10 +303,8 @@ def _words(result: Mapping[str, Any]) -> str:
     return f"On its test month: {found} {result['unit']}.".replace(" .", ".")
 
 
-def _stretches(
-    use_case: UseCase, store: Store, histories: Sequence[tuple[StoredRollout, Sequence[RolloutStep]]],
-    since: datetime, until: datetime,
-) -> Iterator[Stretch]:  # fmt: skip
+def _live(use_case: UseCase, store: Store, since: datetime, until: datetime) -> Iterator[Stretch]:
+    """Who was live, one after the other."""
     live: dict[int, datetime] = {}
     for change in store.version_changes(use_case.name):
         if change.to_state == "live":
@@ -303,6 +314,13 @@ def _stretches(
             yield Stretch(version=change.version, state="live", share=1.0, since=began, until=change.at)
     for version, began in live.items():
         yield Stretch(version=version, state="live", share=1.0, since=began, until=until)
+
+
+def _stretches(
+    use_case: UseCase, store: Store, histories: Sequence[tuple[StoredRollout, Sequence[RolloutStep]]],
+    since: datetime, until: datetime,
+) -> Iterator[Stretch]:  # fmt: skip
+    yield from _live(use_case, store, since, until)
     for rollout, steps in histories:
         policy, place = RolloutPolicy.from_json(rollout.policy), -1
         changes = [step for n, step in enumerate(steps) if n == 0 or step.revision != steps[n - 1].revision]

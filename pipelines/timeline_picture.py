@@ -110,7 +110,7 @@ def _draw_differences(axes: Any, timeline: Timeline, days: list[datetime]) -> No
         axes.plot(days, smooth.to_numpy(), color=colour, linewidth=2.0, label=f"version {version}")
     axes.set_ylabel(timeline.unit)
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -12.0), min(high, 8.0))
+    axes.set_ylim(max(low, -20.0), min(high, 10.0))
     if timeline.versions[1:]:
         axes.legend(loc="lower left", frameon=False, ncols=3)
 

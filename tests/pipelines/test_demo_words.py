@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ninefold.settings import settings
 from ninefold.store import open_store
 from pipelines.demo_words import decision_words, effects_table, happenings_table
 from pipelines.story import Look
-from pipelines.timeline import read_timeline
+from pipelines.timeline import Happening, read_timeline
 from serving.rollout.controller import Controller
 
 sys.path.append(str(Path(__file__).parents[1] / "serving" / "rollout"))
@@ -35,9 +36,7 @@ def production(tmp_path: Path) -> Iterator[Production]:
         register(store, tmp_path, 1)
         register(store, tmp_path, 2, inputs=("weight", "depot_size", "toll"))
         store.set_state("parcels", 1, "live")
-        store.open_rollout(
-            "parcels", incumbent=1, candidate=2, policy=POLICY.to_json(), actor="release", reason="gate [passed]"
-        )
+        store.open_rollout("parcels", incumbent=1, candidate=2, policy=POLICY.to_json(), actor="release", reason="gate")
         yield Production(store, clock, {1: 2.0, 2: 2.6}, toll=None)
 
 
@@ -53,8 +52,12 @@ def test_every_turn_is_told_with_its_reasons(production: Production) -> None:
     assert "version 2 is rolled back" in told[-1]
     assert "worse by more than the margin" in told[-1]
     assert decision_words(Look(at=clock.now(), rollout=None, decision=controller.look())) == ""
+    note = Happening(at=clock.now(), version=None, what="a note", why="[odd] words")
     timeline = read_timeline(USE_CASE, store, settings(), START, clock.now() + timedelta(days=1))
-    assert "gate [passed]" in _text(happenings_table(timeline))
+    shown = _text(happenings_table(replace(timeline, happenings=(*timeline.happenings, note))))
+    assert "version 2 rolled back" in shown
+    assert "version 2 waits" not in shown
+    assert "[odd] words" in shown
     assert "rolled back" in _text(effects_table(timeline))
 
 

@@ -126,6 +126,7 @@ def test_history_may_hold_what_no_request_does(snapshot: Path) -> None:
     pl.read_parquet(path).with_columns(arrived_after=pl.lit(3.0)).write_parquet(path)
     traffic = read_traffic(USE_CASE, snapshot, START, START + HOUR)
     assert [set(request) for request in traffic.requests[START]] == [{f.name for f in USE_CASE.request}]
+    assert "arrived_after" not in (next_request(USE_CASE, snapshot, START) or {"arrived_after": 0})
 
 
 class Restarted(Recorder):
