@@ -332,16 +332,19 @@ def test_a_request_of_more_rows_than_may_wait_is_shadowed_whole(trial, rollout):
     assert {pair["shadow"].key for pair in pairs.values()} == {row["parcel"] for row in rows}
 
 
-def test_at_the_end_what_waits_is_asked_and_kept(house, model):
+@pytest.mark.parametrize(("mode", "alone", "together"), [("far", 100, 200), ("slow", 6, 10)])
+def test_at_the_end_what_waits_is_asked_and_kept(house, model, mode, alone, together):
     with toy_model() as candidate:
         house.roll_out(model.url, candidate.url, shadow=True)
-        with running(house, NINEFOLD_JOURNAL__SHIP_SECONDS="60") as up:
-            for number in range(100):
+        candidate.mode(mode)
+        with running(house, NINEFOLD_JOURNAL__SHIP_SECONDS="60", NINEFOLD_SERVING__MODEL_TIMEOUT_SECONDS="5") as up:
+            for number in range(alone):
                 up.predict({**INSTANCE, "parcel": f"P{number}"})
-            up.predict(*[INSTANCE] * 200, x_request_id="last")
+            up.predict(*[INSTANCE] * together, x_request_id="last")
             up.process.send_signal(signal.SIGTERM)
             assert up.process.wait(timeout=30) in (0, -signal.SIGTERM)
-    assert Counter(len(pair) for pair in records(house, "r1", 600).values()) == {2: 300}
+    pairs = records(house, "r1", 2 * (alone + together))
+    assert Counter(len(pair) for pair in pairs.values()) == {2: alone + together}
 
 
 def test_a_candidate_that_hangs_does_not_hold_up_the_end(house, model):
