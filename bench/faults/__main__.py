@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.faults.row import Fault, table
 from bench.faults.run import plant_all
 
-BEGIN, END = "<!-- made by bench.faults -->\n", "\n<!-- end -->"
+BEGIN, END = "<!-- made by bench.faults -->", "<!-- end -->"
 
 
 def written(page: str, faults: list[Fault]) -> str:
@@ -21,8 +21,8 @@ def written(page: str, faults: list[Fault]) -> str:
     before, mark, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        raise ValueError(f"The page has no place for the table: put {BEGIN.strip()!r} and {END.strip()!r} there.")
-    return f"{before}{BEGIN}{table(faults)}{END}{after}"
+        raise ValueError(f"The page has no place for the table: put {BEGIN!r} and {END!r} there.")
+    return f"{before}{BEGIN}\n{table(faults)}\n{END}{after}"
 
 
 def main() -> int:
@@ -37,9 +37,7 @@ def main() -> int:
     if page is not None:
         page.write_text(written(page.read_text(), faults))
     missed = [fault for fault in faults if not fault.ok]
-    print(
-        f"{len(faults) - len(missed)} of {len(faults)} faults are caught by the check that should, and by no false alarm."
-    )
+    print(f"{len(faults) - len(missed)} of {len(faults)} faults are caught by their check, which is no false alarm.")
     return 1 if missed else 0
 
 

@@ -133,7 +133,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beh
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
             )
             await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+        # The client has gone, or the loop ends.
         writer.close()
 
 

@@ -70,15 +70,16 @@ def wrong_export(flights: Flights) -> Fault:
     """Trains it, converts it without an error, and holds it to the gate of every export."""
     honest = flights.honest
     sets = flights.settings.home / "sets"
-    task, _, training, validation = read_tables(
-        str(sets / "honest-training.parquet"), str(sets / "honest-validation.parquet"), None
-    )
-    coded, train, check = _coded(task, training, validation)
+    flights.test_set("honest", flights.july, flights.card)
+    learned = str(sets / "honest-training.parquet")
+    task, _, training, validation = read_tables(learned, str(sets / "honest-validation.parquet"), None)
+    _, _, _, july = read_tables(learned, str(sets / "honest-test.parquet"), None)
+    coded, train, check, test = _coded(task, training, validation, july)
     width = len(coded.inputs)
     fitted = Histogram(train.numbers, train.goal, list(range(width - len(task.names("category")), width)))
     manifest = PackageManifest(format="onnx", signature=coded.signature, statistics={})
     graph = fitted.to_onnx(coded.names("number").index(str(coded.offset)))
-    served = OnnxPredictor(manifest, graph).predict_columns(check.columns(coded))
+    served = OnnxPredictor(manifest, graph).predict_columns(test.columns(coded))
     try:
         check_parity(coded, fitted, manifest, graph, check)
     except ParityError as error:
@@ -92,11 +93,11 @@ def wrong_export(flights: Flights) -> Fault:
         twin_passes=parity["error"] <= parity["tolerance"],
         twin=f"LightGBM with native categories differs by {parity['error']:.1g} min at most; "
         f"{parity['tolerance']:.1g} are allowed ({parity['rows']:,} rows).",
-        offline=mae(check.truth, fitted.predict(check) + check.offset), online=mae(check.truth, served),
+        offline=mae(test.truth, fitted.predict(test) + test.offset), online=mae(test.truth, served),
     )  # fmt: skip
 
 
-def _coded(task: Task, training: Table, validation: Table) -> tuple[Task, Table, Table]:
+def _coded(task: Task, training: Table, validation: Table, test: Table) -> tuple[Task, Table, Table, Table]:
     """The same task with categories as codes from 0 on: what scikit-learn takes."""
     codes = vocabularies(training.categories)
     names = [*task.names("number"), *task.names("category")]
@@ -109,4 +110,5 @@ def _coded(task: Task, training: Table, validation: Table) -> tuple[Task, Table,
         numbers[:, first:] = np.minimum(numbers[:, first:] - 1.0, LARGEST)
         return dataclasses.replace(of, numbers=numbers, categories=np.empty((len(of), 0), dtype=object))
 
-    return dataclasses.replace(task, signature=signature), table(training.rows(chosen)), table(validation)
+    coded = dataclasses.replace(task, signature=signature)
+    return coded, table(training.rows(chosen)), table(validation), table(test)

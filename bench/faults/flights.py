@@ -149,12 +149,13 @@ class Flights:
 
     def gate(self, use_case: UseCase, model: Model, test: TestSet, incumbent: Model | None = None) -> GateDecision:
         """What the gate says of a model."""
+        rows = test.rows(model.manifest.signature.inputs)
         evidence = gather(
             use_case, test,
             candidate=Answers(
                 version=None, prediction=np.asarray(model.predictor.predict_columns(test.inputs), dtype=np.float64),
                 # By CPU time: how busy the machine is says nothing about the model.
-                latency=measure_latency(model.predictor.predict_rows, test.rows(), stopwatch=time.process_time),
+                latency=measure_latency(model.predictor.predict_rows, rows, stopwatch=time.process_time),
             ),
             incumbent=None if incumbent is None else Answers(
                 version=1, prediction=np.asarray(incumbent.predictor.predict_columns(test.inputs), dtype=np.float64)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Kind = Literal["schema", "parity", "gate", "monitor", "rollout"]
+Kind = Literal["schema", "gate", "parity", "monitor", "rollout"]
 
-_LONGEST = 300
+_LONGEST = 380
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def table(faults: Sequence[Fault]) -> str:
         "| fault | offline MAE | online MAE | caught by | in its words | the same without the fault |",
         "|---|---:|---:|---|---|---|",
     ]
-    for fault in faults:
+    for fault in sorted(faults, key=lambda fault: get_args(Kind).index(fault.kind)):
         by = f"{fault.kind}: {fault.check}" if fault.caught else f"**NOT caught** by {fault.kind}: {fault.check}"
         twin = fault.twin if fault.twin_passes else f"**FALSE ALARM** {fault.twin}"
         cells = (fault.name, _minutes(fault.offline), _minutes(fault.online), by, _cell(fault.words), _cell(twin))
@@ -71,4 +71,5 @@ def _minutes(value: float | None) -> str:
 def _cell(words: str) -> str:
     """One line of Markdown, cut at a word where it is long."""
     plain = re.sub(r"\s+", " ", words).replace("|", "\\|").strip()
+    plain = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", plain)
     return plain if len(plain) <= _LONGEST else plain[:_LONGEST].rsplit(" ", 1)[0] + " …"

@@ -54,6 +54,7 @@ def start(
     with _opened(use_case) as (declared, store, clock):
         wanted = _startable(store, declared.name, version)
         verify_package(wanted.uri, wanted.digest)
+        _require_time(clock)
         policy = declared.rollout if mode is None else replace(declared.rollout, mode=mode)
         live = store.live_version(declared.name)
         before = store.rollout(declared.name)
@@ -192,6 +193,18 @@ def _opened(use_case: str) -> Iterator[tuple[UseCase, Store, Clock]]:
     with open_store(settings().store_url) as store:
         newest = newest_instant(store) if settings().clock == "event" else None
         yield declared, store, WallClock() if newest is None else EventClock(newest)
+
+
+def _require_time(clock: Clock) -> None:
+    """Refuses to open a rollout at an instant that no record will ever reach."""
+    from ninefold.clock import WallClock
+    from ninefold.errors import UsageError
+    from ninefold.settings import settings
+
+    if settings().clock == "event" and isinstance(clock, WallClock):
+        raise UsageError(
+            "In event time the newest record says what time it is, and there is none.", remedy="Replay something first."
+        )
 
 
 def _startable(store: Store, use_case: str, version: int) -> ModelVersion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -10,9 +11,9 @@ import pytest
 from components.monitor.alerts import AT_ONCE, Finding
 from components.monitor.checks import check_freshness
 from components.monitor.windows import Window
-from ninefold.usecase import load_use_case
+from ninefold.usecase import Gates, load_use_case
 
-USE_CASE = load_use_case("arrivals")
+USE_CASE = dataclasses.replace(load_use_case("arrivals"), gates=Gates(max_null_share=0.05))
 DAY = Window(datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC) + timedelta(days=1))
 
 

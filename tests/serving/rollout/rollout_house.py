@@ -221,7 +221,8 @@ def run(production: Production, days: int, leading: Controller | None = None) ->
 
 
 def reopen(production: Production, **policy: Any) -> StoredRollout:
-    """Version 3 instead of version 2, under another policy."""
+    """Version 3 instead of version 2, under another policy, a moment later."""
+    production.clock.advance(production.clock.now() + timedelta(seconds=1))
     return production.store.open_rollout(
         "parcels", incumbent=1, candidate=3, policy=replace(POLICY, **policy).to_json(), actor="release"
     )

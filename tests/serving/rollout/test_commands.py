@@ -38,6 +38,9 @@ def call(production: Production, sqlite_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_rollout_is_opened_and_the_one_that_waits_is_superseded(production: Production, call: Call) -> None:
+    with pytest.raises(UsageError, match="In event time the newest record says what time it is"):
+        call("start", 3)
+    production.day()
     out = call("start", 3, "--reason", "smaller", "--mode", "ab")
     kept = production.rollout
     assert f"Rollout {kept.rollout_id} of parcels is open: version 3 against 1." in out
@@ -59,6 +62,7 @@ def test_what_can_not_be_started_says_what_can(production: Production, call: Cal
         call("start", 9)
     with pytest.raises(UsageError, match=r"Version 1 of parcels is live: .* Registered are 2, 3"):
         call("start", 1)
+    production.day()
     call("start", 3)
     with pytest.raises(UsageError, match=r"retired: version 3 is newer\. Registered are 3\. .* set-live parcels 2"):
         call("start", 2)

@@ -65,6 +65,7 @@ def test_a_worse_candidate_is_rolled_back_and_retired(production: Production) ->
 
 def test_a_field_that_is_null_when_asked_is_named_with_what_it_costs(production: Production, tmp_path: Path) -> None:
     version = register(production.store, tmp_path, 4, inputs=("weight", "depot_size", "toll"))
+    production.clock.advance(production.clock.now() + timedelta(seconds=1))
     production.store.open_rollout("parcels", incumbent=1, candidate=version, policy=POLICY.to_json(), actor="release")
     production.toll, production.errors[version] = None, 2.6
     leading = controller(production)
@@ -256,6 +257,7 @@ def test_a_candidate_that_is_live_or_retired_by_hand_ends_its_rollout(production
     leading = controller(production)
     leading.look()
     assert (production.rollout.state, production.live) == ("promoted", 2)
+    production.clock.advance(production.clock.now() + timedelta(seconds=1))
     production.store.open_rollout("parcels", incumbent=2, candidate=3, policy=POLICY.to_json(), actor="r")
     production.store.set_state("parcels", 3, "retired")
     leading.look()

@@ -138,6 +138,17 @@ def test_what_a_controller_decided_before_it_lost_the_lease_is_not_recorded(prod
     assert {s.revision for s in production.store.steps(production.rollout.rollout_id)} == {1, 2}
 
 
+def test_who_lost_the_lease_records_nothing_though_nothing_has_changed(production: Production) -> None:
+    def while_it_looks(_: Any) -> str:
+        # Another one has its turn now and has not acted yet: the revision is still the same.
+        production.clock.advance(production.clock.now() + timedelta(minutes=10))
+        assert production.store.take_lease("rollout/parcels", "b", timedelta(minutes=2)) is not None
+        return ""
+
+    assert controller(production, obstacle=while_it_looks, holder="a").look() is None
+    assert production.history == [("open", "pending")]
+
+
 def test_a_person_who_acts_while_it_looks_wins(production: Production) -> None:
     def while_it_looks(_: Any) -> str:
         kept = production.store.rollout("parcels")
