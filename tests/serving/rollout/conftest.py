@@ -58,7 +58,9 @@ def _furnish(url: str, folder: Path) -> tuple[Store, Production]:
     for number in (1, 2, 3):
         register(store, folder, number)
     store.set_state("parcels", 1, "live")
-    store.open_rollout("parcels", incumbent=1, candidate=2, policy=POLICY.to_json(), actor="release", reason="gate")
+    store.open_rollout(
+        "parcels", incumbent=1, candidate=2, policy=POLICY.to_json(), actor="release", reason="gate", salt="r2"
+    )
     return store, Production(store, clock, {1: 2.0, 2: 1.6, 3: 1.2})
 
 

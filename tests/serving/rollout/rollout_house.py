@@ -115,6 +115,8 @@ class Production:
         slow: Version → its latency in milliseconds.
         truths_kept: Share of the truths that ever come.
         names_rollout: Whether the front end goes by the rollout.
+        depots: Where parcels are sent from, in turns.
+        hardness: Depot → what errors are multiplied by there, whatever the version.
         days: Days that have passed.
     """
 
@@ -128,21 +130,27 @@ class Production:
     slow: dict[int, float] = field(default_factory=dict)
     truths_kept: float = 1.0
     names_rollout: bool = True
+    depots: Sequence[str] = ("north",)
+    hardness: Mapping[str, float] = field(default_factory=dict)
     days: int = 0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     _late: list[Truth] = field(default_factory=list)
 
     def day(self, hours: float = 24.0) -> None:
         """One day, or the hours that it is cut off after, with the truths that become known in it."""
+        self.part(0.0, hours)
+        self.days += 1
+
+    def part(self, first: float, last: float) -> None:
+        """The hours of the present day from one to another, under the routes as they are now."""
         start = START + self.days * DAY
         routes, live = self._routes(), self.live
         answers: list[Prediction] = []
         luck = self.random.normal(0.0, 0.05)
-        for n in range(int(self.per_day * hours / 24.0)):
-            answers += self._answer(routes, live, f"p{self.days}-{n}", start + n * (DAY / self.per_day), luck)
+        for n in range(int(self.per_day * first / 24.0), int(self.per_day * last / 24.0)):
+            answers += self._answer(routes, live, n, start + n * (DAY / self.per_day), luck)
         self.store.write_predictions(answers)
-        self.days += 1
-        self.clock.advance(start + timedelta(hours=hours))
+        self.clock.advance(start + timedelta(hours=last))
         known = [truth for truth in self._late if truth.known_at <= self.clock.now()]
         self._late = [truth for truth in self._late if truth.known_at > self.clock.now()]
         self.store.write_truths(known)
@@ -171,7 +179,8 @@ class Production:
         rollout = rollout_of(kept, self.store.steps(kept.rollout_id))
         return routing(rollout, RolloutPolicy.from_json(kept.policy), self.live)
 
-    def _answer(self, routes: Routing, live: int, parcel: str, sent: datetime, luck: float) -> list[Prediction]:
+    def _answer(self, routes: Routing, live: int, number: int, sent: datetime, luck: float) -> list[Prediction]:
+        parcel, depot = f"p{self.days}-{number}", self.depots[number % len(self.depots)]
         truth = float(self.random.normal(10.0, 1.0))
         if self.random.random() < self.truths_kept:
             known = sent + timedelta(hours=20)
@@ -179,7 +188,7 @@ class Production:
                 Truth(truth_id=f"t-{parcel}", use_case="parcels", key=parcel, value=truth, known_at=known,
                       received_at=known)
             )  # fmt: skip
-        request = {"parcel": parcel, "depot": "north", "weight": 1.5, "toll": self.toll, "sent_at": sent.isoformat()}
+        request = {"parcel": parcel, "depot": depot, "weight": 1.5, "toll": self.toll, "sent_at": sent.isoformat()}
         cohort = "live"
         if routes.cohorts:
             cohort = cohort_of(CohortRules.from_json(routes.cohorts), request, parcel)
@@ -188,7 +197,13 @@ class Production:
         for name in asked:
             version = live if name == "live" or routes.candidate is None else routes.candidate
             side = 1.0 if self.random.random() < 0.5 else -1.0
-            off = side * self.errors.get(version, 1.0) * (1.0 + luck) * float(self.random.uniform(0.8, 1.2))
+            off = (
+                side
+                * self.errors.get(version, 1.0)
+                * self.hardness.get(depot, 1.0)
+                * (1.0 + luck)
+                * float(self.random.uniform(0.8, 1.2))
+            )
             fallback = self.failing.get(version) if self.random.random() < self.failing_share else None
             found.append(
                 Prediction(
@@ -224,8 +239,9 @@ def reopen(production: Production, **policy: Any) -> StoredRollout:
     """Version 3 instead of version 2, under another policy, a moment later."""
     production.clock.advance(production.clock.now() + timedelta(seconds=1))
     return production.store.open_rollout(
-        "parcels", incumbent=1, candidate=3, policy=replace(POLICY, **policy).to_json(), actor="release"
-    )
+        "parcels", incumbent=1, candidate=3, policy=replace(POLICY, **policy).to_json(), actor="release",
+        salt="r3",
+    )  # fmt: skip
 
 
 def found(decision: RolloutDecision | None) -> dict[str, str]:

@@ -181,15 +181,49 @@ def test_an_ab_test_compares_the_cohorts(production: Production) -> None:
 
 
 def test_an_ab_test_leaves_out_whom_chance_did_not_draw(production: Production) -> None:
-    # Nobody in the south is drawn; who is compared with whom must not depend on where they are.
-    reopen(production, mode="ab", audience=Audience(attributes={"depot": frozenset({"south"})}))
+    # The incumbent answers all of the south, where everything is harder; that says nothing of the two models.
+    production.depots, production.hardness = ("north", "south"), {"south": 5.0}
+    production.errors[3] = 2.0
+    north = Audience(attributes={"depot": frozenset({"north"})})
+    reopen(production, mode="ab", minimum_blocks=20, audience=north)
     leading = controller(production)
-    run(production, 4, leading)
+    assert [d.action for d in run(production, 9, leading)] == ["start_ab"]
     decision = leading.look()
     assert decision is not None
-    assert (decision.numbers["incumbent_requests"] or 0) > 0
-    assert decision.numbers["blocks"] == 0
-    assert found(decision)["coverage"] == "unknown"
+    assert decision.numbers["incumbent_loss"] == pytest.approx(2.0, rel=0.15)
+    assert decision.numbers["candidate_loss"] == pytest.approx(2.0, rel=0.15)
+
+
+def test_the_block_in_which_the_shadow_begins_is_judged_by_what_was_asked_since(production: Production) -> None:
+    leading = controller(production)
+    production.part(0.0, 12.0)
+    leading.look()
+    assert production.rollout.state == "shadow"
+    production.part(12.0, 24.0)
+    production.days += 1
+    run(production, 2, leading)
+    decision = leading.look()
+    assert decision is not None
+    # Its morning was never asked of the candidate: taken for missing answers, it would cast doubt on all that follows.
+    assert found(decision)["coverage"] == "passed"
+    assert decision.numbers["blocks"] == 2
+
+
+def test_the_fallbacks_answers_are_not_the_baselines_where_it_is_the_incumbent(
+    production: Production, tmp_path: Path
+) -> None:
+    register(production.store, tmp_path, 0, version=0)
+    production.store.set_state("parcels", 0, "live")
+    production.errors[0] = 2.0
+    # Both bear version 0, and the fallback's are perfect here.
+    production.failing[0], production.failing_share = "out_of_range", 0.3
+    leading = controller(production)
+    run(production, 6, leading)
+    decision = leading.look()
+    assert decision is not None
+    assert production.rollout.incumbent == 0
+    assert (decision.numbers["blocks"] or 0) >= 3
+    assert decision.numbers["incumbent_loss"] == pytest.approx(2.0, rel=0.15)
 
 
 def test_an_obstacle_holds_a_pending_rollout_and_nothing_else(production: Production) -> None:
