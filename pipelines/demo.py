@@ -48,9 +48,9 @@ WITH_AIR_TIME = "usecases.arrivals.with_air_time:USE_CASE"
 
 TRAINED = datetime(2013, 4, 1, 8, tzinfo=UTC)
 """Three months are known: January to learn from, February to choose on, March to judge on."""
-BEGINS = datetime(2013, 5, 1, 8, tzinfo=UTC)
+BEGINS = datetime(2013, 4, 20, 8, tzinfo=UTC)
 """A first model is rarely in production the day that it is made."""
-RETRAINS = datetime(2013, 6, 10, 8, tzinfo=UTC)
+RETRAINS = datetime(2013, 6, 1, 8, tzinfo=UTC)
 """At the latest; before, when the monitor asks for it."""
 AFTERWARDS = timedelta(days=7)
 """The story goes on for a while after its last decision: what happened since is no accident of a day."""

@@ -19,6 +19,8 @@ COLOURS = ("#8c929b", "#1f6fb4", "#1a7f4b", "#b3261e", "#7b4fa3", "#d1590a")
 """Of versions, by their number."""
 _LEVELS = 4
 """Lines on which the words of neighbours stand."""
+_LINEAR = 4.0
+"""Up to here the strip of differences is linear, beyond it logarithmic."""
 SMOOTHED = 7
 """Days that a line is the mean of."""
 
@@ -93,6 +95,8 @@ def _draw_answers(axes: Any, timeline: Timeline, days: list[datetime]) -> None:
 
 
 def _draw_differences(axes: Any, timeline: Timeline, days: list[datetime]) -> None:
+    from matplotlib.ticker import NullLocator
+
     axes.axhline(0.0, color=GREY, linewidth=1.1, linestyle="--")
     axes.set_title(
         f"Better than the baseline by, on the same flights: a dot a day, a line for {SMOOTHED} days",
@@ -109,8 +113,13 @@ def _draw_differences(axes: Any, timeline: Timeline, days: list[datetime]) -> No
         axes.plot(days, gain, ".", color=colour, markersize=4.5, alpha=0.55)
         axes.plot(days, smooth.to_numpy(), color=colour, linewidth=2.0, label=f"version {version}")
     axes.set_ylabel(timeline.unit)
+    # What a candidate loses by a fault may be a hundred times what a better one gains; both have to be seen.
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -20.0), min(high, 10.0))
+    axes.set_yscale("symlog", linthresh=_LINEAR)
+    ticks = [sign * step for sign in (-1, 1) for step in (0, 2, 4, 10, 30, 100, 300) if low <= sign * step <= high]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_ylim(1.4 * low, high)
+    axes.yaxis.set_minor_locator(NullLocator())
     if timeline.versions[1:]:
         axes.legend(loc="lower left", frameon=False, ncols=3)
 
