@@ -72,13 +72,16 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     parser = RequestParser(use_case.request, name=use_case.name, max_instances=bounds.max_instances)
     recorder = Recorder(use_case)
     keeper = Keeper(journal, fsync=settings.journal.fsync, metrics=metrics)
-    shadow = Shadow(preparer, recorder=recorder, keeper=keeper, metrics=metrics)
+    together = {cohort: Together(preparer, metrics) for cohort in (LIVE, CANDIDATE)}
+    # A request of the candidate's own cohort may hang with it: nobody holds back for that.
+    live = together[LIVE]
+    shadow = Shadow(preparer, recorder=recorder, keeper=keeper, metrics=metrics, busy=lambda: live.busy)
     metrics.shadow_waiting = lambda: shadow.waiting
     answers = Answers(
         use_case,
         parser=parser,
         versions=versions,
-        together={cohort: Together(preparer, metrics) for cohort in (LIVE, CANDIDATE)},
+        together=together,
         recorder=recorder,
         keeper=keeper,
         shadow=shadow,

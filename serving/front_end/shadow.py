@@ -1,8 +1,9 @@
 """Asks a candidate for what the live version has answered, for nobody to see, and keeps what it says.
 
-It is work for later: it begins when the live answer is on its way, takes rows of several requests in one call, and
-never more at a time than the event loop can spare. What it needs of the past, the rows that the live answer saw, was
-kept with the live batch. It is bounded in calls and in rows that wait; what is over the bound is dropped and counted.
+It is work for later: it begins when the live answer is on its way, takes rows of several requests in one call, never
+more at a time than the event loop can spare, and waits for moments when no live request is under way. What it needs of
+the past, the rows that the live answer saw, was kept with the live batch. It is bounded in calls and in rows that wait;
+what is over the bound is dropped and counted.
 
 A candidate that fails is recorded as its users would have got it: the baseline's value, and why.
 """
@@ -40,6 +41,9 @@ GATHER_SECONDS = 0.02
 
 _WRITTEN_SECONDS = 0.001
 """Where no more need be gathered: past the turns of the loop in which the live answer is written."""
+
+_PATIENCE_SECONDS = 0.005
+"""How long a moment without a live request under way is waited for; under full load there is none."""
 
 
 @dataclass(slots=True)
@@ -95,13 +99,25 @@ class Shadow:
         recorder: Makes records.
         keeper: Keeps them.
         metrics: What is counted.
+        busy: Whether a live request is under way.
     """
 
-    def __init__(self, preparer: Preparer, *, recorder: Recorder, keeper: Keeper, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        preparer: Preparer,
+        *,
+        recorder: Recorder,
+        keeper: Keeper,
+        metrics: Metrics,
+        busy: Callable[[], bool],
+    ) -> None:
         self._preparer = preparer
         self._recorder = recorder
         self._keeper = keeper
         self._metrics = metrics
+        self._busy = busy
+        self._patient: deque[asyncio.Future[None]] = deque()
+        """Who waits for a moment without a live request."""
         self._queue: deque[_Request] = deque()
         self._queued = 0
         self._tasks: dict[asyncio.Task[None], _Turn] = {}
@@ -124,6 +140,8 @@ class Shadow:
         shadow = route.shadow if route is not None else None
         if shadow is None or shadow.rollout is None:
             raise ValueError("rows without a shadow to follow them")
+        if self._patient and not self._busy():
+            _resume(self._patient.popleft())
         # No model is asked for a field out of its declared range.
         asked = [row for row in rows if self._preparer.is_in_range(row.batch.rows[row.place])]
         read = asked if rows[0].batch.shadow_features is not None else []
@@ -201,11 +219,26 @@ class Shadow:
         self._queued -= ROWS_A_CALL - room
         return _Turn(parts)
 
+    async def _quiet(self, turn: _Turn) -> None:
+        """Waits for a moment without a live request; where a client waits, or at the end, there is no other work."""
+        if self._closing or not self._busy() or any(request.then is not None for request, _ in turn.parts):
+            return
+        loop = asyncio.get_running_loop()
+        moment = loop.create_future()
+        self._patient.append(moment)
+        timer = loop.call_later(_PATIENCE_SECONDS, _resume, moment)
+        await moment
+        timer.cancel()
+        if moment in self._patient:
+            self._patient.remove(moment)
+
     async def _work(self, turn: _Turn) -> None:
+        await self._quiet(turn)
         started = time.perf_counter()
         try:
             prepared, values = await self._ask(turn)
             latency_ms = (time.perf_counter() - started) * 1e3
+            await self._quiet(turn)
             records = [
                 self._record(prepared, place, row, values[place], latency_ms) for place, row in enumerate(turn.rows)
             ]
@@ -279,6 +312,11 @@ class Shadow:
         if request.open == 0 and request.then is not None:
             then, request.then = request.then, None
             then()
+
+
+def _resume(moment: asyncio.Future[None]) -> None:
+    if not moment.done():
+        moment.set_result(None)
 
 
 def shadow_id(prediction_id: str, version: int) -> str:

@@ -74,6 +74,12 @@ class Together:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way; one that goes alone is long, and nobody holds back for it."""
+        # A task leaves the set one turn of the loop after its end, which is when its answers are given.
+        return bool(self._waiting) or not all(task.done() for task in self._tasks)
+
     def answer(self, rows: list[Row], caller: Caller, route: Route, done: Done) -> None:
         """Gets one value a row: the model's where it answers, else the baseline's; the reason is left in the batch.
 
