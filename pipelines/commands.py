@@ -188,7 +188,7 @@ def replay(
 
 def demo(
     max_training_time: MaxTrainingTime = 30.0,
-    short: Annotated[bool, typer.Option("--short", help="End with the first promotion.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="End with the first promotion, and a week more.")] = False,
 ) -> None:
     """The whole loop on real flights: learn, serve, judge, replace, and catch what no offline test could."""
     from pipelines.demo import run_demo

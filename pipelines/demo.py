@@ -78,6 +78,7 @@ def run_demo(console: Console, *, max_training_time: float, short: bool) -> None
         if not short:
             told.better_model()
             told.trap()
+        told.afterwards()
         told.end()
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
     console.print(
@@ -144,6 +145,10 @@ class _Telling:
         self._note("services start anew", "A front end that knows air_time serves from now on, and both versions.")
         self._say(story.look())
         self._until_decided()
+
+    def afterwards(self) -> None:
+        """Days on which nothing is decided any more."""
+        story = self._story
         end = story.clock.now() + AFTERWARDS
         with self._days() as live:
             while story.clock.now() < end:
