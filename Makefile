@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := $(addprefix --extra ,features training serving gateway monitoring cluster usecases bench dev)
 export PYTHONSAFEPATH := 1
 
-.PHONY: install demo test check format bench compile lock clean
+.PHONY: install demo test test-long check format bench compile lock clean
 
 install: $(VENV)/.installed  ## Install everything into .venv
 
@@ -23,6 +23,9 @@ demo: install  ## The whole loop on real flights
 
 test: install  ## All tests
 	@$(BIN)/python -m pytest
+
+test-long: install  ## Tests that take minutes: whole loops of pipelines
+	@$(BIN)/python -m pytest -m long
 
 check: install  ## Lint, format, types, import rules, compiled files
 	@$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from ninefold.records import Prediction, Truth
 from ninefold.settings import Settings, settings
 from ninefold.store import Store, open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 HERE = Path(__file__).parent
 NAME = "market:USE_CASE"
