@@ -98,6 +98,27 @@ class Gateway(_Group):
     workers: int = Field(1, gt=0, description="Envoy's threads.")
 
 
+class Cluster(_Group):
+    """Where things are on Kubernetes. Only what runs there reads it."""
+
+    namespace: str = Field("ninefold", description="Namespace of everything that Ninefold makes on a cluster.")
+    routes: Literal["files", "httproute", "knative"] = Field(
+        "files",
+        description="What carries a rollout: Envoy's files on this machine, a Gateway API route, or Knative's traffic.",
+    )
+    inner_url: str = Field(
+        "http://models-inner.envoy-gateway-system.svc.cluster.local",
+        description="The gateway's listener for the front end; it tells versions apart by a header.",
+    )
+    inner_secret: SecretStr | None = Field(None, description="What that listener admits the front end by.")
+    ready_seconds: float = Field(
+        300.0, gt=0, description="How long a new version's InferenceService is waited for until it is ready."
+    )
+    service_account: str = Field(
+        "ninefold-models", description="Service account of model servers; it holds the credentials of the model store."
+    )
+
+
 class Retention(_Group):
     """How long each kind is kept; ``ninefold store prune`` removes what is older, and nothing removes it by itself.
 
@@ -161,6 +182,7 @@ class Settings(BaseSettings):
     gateway: Gateway = Gateway()
     rollout: Rollouts = Rollouts()
     monitoring: Monitoring = Monitoring()
+    cluster: Cluster = Cluster()
 
     @classmethod
     def settings_customise_sources(
