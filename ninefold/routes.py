@@ -1,7 +1,7 @@
 """Which versions of a use case are served, and where: what the front end goes by.
 
-One file a use case, ``gateway/<use case>.json``, replaced atomically by whoever starts and stops model servers. A
-reader that can't read a newer one keeps the last good one. One revision holds both halves of a rollout: who is in the
+One file a use case, ``gateway/<use case>.json``, replaced atomically by whoever starts and stops model servers, or on
+a cluster by the front end's follower of the store. A reader that can't read a newer one keeps the last good one. One revision holds both halves of a rollout: who is in the
 candidate's cohort, which the front end goes by, and where versions are, which the gateway goes by.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,15 @@ class RouteTable:
                 )
         if self.weights and not any(self.weights.values()):
             raise DataError(f"Routes of {self.use_case}: all weights are 0.", remedy="Leave them out.")
+
+    def following(self, before: RouteTable) -> RouteTable:
+        """These routes under the revision that comes after others'; under theirs where nothing else differs."""
+        same = replace(self, revision=before.revision)
+        return same if same == before else replace(self, revision=before.revision + 1)
+
+    def asks_nothing_new_of(self, before: RouteTable) -> bool:
+        """Whether each version of these routes is where it is in others: a gateway that knows those knows these."""
+        return all(before.variants.get(version) == variant for version, variant in self.variants.items())
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""

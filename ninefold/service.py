@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -164,6 +165,23 @@ def bound_socket(host: str, port: int, *, name: str, setting: str = "") -> socke
             ) from error
         raise
     return listener
+
+
+def run(serve: Callable[[], None], *, name: str) -> None:
+    """Runs a service's process: one of Ninefold's errors is one line and its exit code.
+
+    Args:
+        serve: Serves until it is told to stop.
+        name: The service's name, for the line.
+
+    Raises:
+        SystemExit: It failed with an error of Ninefold's own.
+    """
+    try:
+        serve()
+    except NinefoldError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        raise SystemExit(error.exit_code) from None
 
 
 def serve(app: ASGIApp, *, host: str, port: int, name: str) -> None:

@@ -35,6 +35,7 @@ class Ports(_Group):
     model_builder: int = Field(8084, description="The model builder.")
     gateway: int = Field(8085, description="The gateway, for direct clients of the models.")
     gateway_inner: int = Field(8086, description="The gateway, for the front end; on the loopback.")
+    rollout: int = Field(8087, description="Health and metrics of the rollout's controller, on a cluster.")
     models_from: int = Field(8090, description="First port of the model servers, one port a version.")
 
 

@@ -1,6 +1,7 @@
 """The production database and the front end's journal."""
 
 from ninefold.store.leases import Lease
+from ninefold.store.published import PublishedRoutes
 from ninefold.store.rollout_rows import RolloutState, RolloutStep, StoredRollout
 from ninefold.store.rows import Alert, Conflict, Joined, Measurement, Run
 from ninefold.store.store import Store, open_store
@@ -13,6 +14,7 @@ __all__ = [
     "Joined",
     "Lease",
     "Measurement",
+    "PublishedRoutes",
     "RolloutState",
     "RolloutStep",
     "Run",

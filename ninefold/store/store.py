@@ -10,14 +10,15 @@ from ninefold.store.database import make_engine
 from ninefold.store.leases import Leases
 from ninefold.store.ledger import Ledger
 from ninefold.store.migrate import migrate, require_current
+from ninefold.store.published import Published
 from ninefold.store.recorded import Records
 from ninefold.store.rollouts import Rollouts
 from ninefold.store.tables import metadata
 from ninefold.store.versions import Versions
 
 
-class Store(Records, Versions, Ledger, Rollouts, Leases, Alerts):
-    """Records, versions, measurements, runs, rollouts, leases and alerts, in one database. Threads may share it."""
+class Store(Records, Versions, Ledger, Rollouts, Leases, Published, Alerts):
+    """Records, versions, measurements, runs, rollouts, leases, routes and alerts, in one database. Threads may share it."""
 
     def counts(self) -> dict[str, int]:
         """Table → number of its rows."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -232,6 +232,16 @@ leases = Table(
     Column("until_us", BigInteger, nullable=False),
     # Grows with every holder and is never given twice, so an older holder is known by it.
     Column("token", BigInteger, nullable=False),
+)
+
+route_tables = Table(
+    "route_tables",
+    metadata,
+    Column("use_case", _IDENTITY, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("published_at_us", BigInteger, nullable=False),
+    Column("problem", Text, nullable=False),
 )
 
 prunings = Table(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 
 import uvicorn
 
-from ninefold.errors import NinefoldError
 from ninefold.keys import KeysFile
 from ninefold.logs import set_up_logs
-from ninefold.service import bound_socket
+from ninefold.service import bound_socket, run
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.usecase import load_use_case
@@ -45,14 +43,5 @@ def serve(arguments: Sequence[str] | None = None) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def main() -> None:
-    """Runs the service; an error of Ninefold's own is one line and its exit code."""
-    try:
-        serve()
-    except NinefoldError as error:
-        sys.stderr.write(f"collector: {error}\n")
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(serve, name="collector")

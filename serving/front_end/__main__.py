@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import gc
-import sys
 from collections.abc import Sequence
 
 import uvicorn
 
-from ninefold.errors import NinefoldError
 from ninefold.logs import set_up_logs
-from ninefold.service import bound_socket
+from ninefold.service import bound_socket, run
 from ninefold.settings import settings
 from ninefold.usecase import load_use_case
 from serving.front_end.assembly import assemble
@@ -50,14 +48,5 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def main() -> None:
-    """Runs the service; an error of Ninefold's own is one line and its exit code."""
-    try:
-        serve()
-    except NinefoldError as error:
-        sys.stderr.write(f"front end: {error}\n")
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(serve, name="front end")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ninefold.errors import ConfigurationError, NinefoldError
+from ninefold.errors import ConfigurationError
 from ninefold.keys import Keys
 from ninefold.logs import set_up_logs
-from ninefold.service import bound_socket
+from ninefold.service import bound_socket, run
 from ninefold.settings import settings
 
 
@@ -90,14 +89,5 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     server.start([repository.build(name) for name in catalogue()])
 
 
-def main() -> None:
-    """The program: one of Ninefold's errors is one line and its exit code."""
-    try:
-        serve()
-    except NinefoldError as error:
-        sys.stderr.write(f"model server: {error}\n")
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(serve, name="model server")

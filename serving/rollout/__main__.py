@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ import structlog
 from ninefold.clock import WallClock
 from ninefold.errors import NinefoldError
 from ninefold.logs import set_up_logs
+from ninefold.service import run
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.usecase import load_use_case
@@ -73,14 +73,5 @@ def serve(arguments: Sequence[str] | None = None) -> None:
         controller.close()
 
 
-def main() -> None:
-    """Runs the service; an error of Ninefold's own is one line and its exit code."""
-    try:
-        serve()
-    except NinefoldError as error:
-        sys.stderr.write(f"rollout: {error}\n")
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(serve, name="rollout")
