@@ -15,12 +15,17 @@ NinefoldError                  exit 1
 │   └── ParityError                     the exported model does not predict what the trained one does
 ├── StoreError                 exit 1   the production database refuses or is out of reach
 │   └── Outdated           HTTP 409     what a writer went by has changed since: a revision, or its lease
+├── ClusterError               exit 1   Kubernetes refuses, or what runs on it is not as it has to be
+│   ├── FieldConflict      HTTP 409     a field belongs to somebody else
+│   └── ObjectChanged      HTTP 409     an object is there already, or is another than it was when it was read
 └── StepFailed                 exit 1   a pipeline step ended in failure
 
 A message says what is wrong and the value; ``remedy`` says what to do next.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class NinefoldError(Exception):
@@ -128,6 +133,34 @@ class StoreError(NinefoldError):
 
 class Outdated(StoreError):
     """What a writer went by has changed since it looked: a revision, or the lease that it held."""
+
+    http_status = 409
+
+
+class ClusterError(NinefoldError):
+    """Kubernetes refuses what was asked of it, or what runs on it is not as it has to be."""
+
+    http_status = 502
+
+
+class FieldConflict(ClusterError):
+    """A field that was to be set belongs to somebody else, who edited the object by hand or by another program.
+
+    Args:
+        message: What is wrong: the object, who owns which fields.
+        remedy: What to do.
+        managers: Field manager → the paths that it owns and that were to be set.
+    """
+
+    http_status = 409
+
+    def __init__(self, message: str, *, remedy: str = "", managers: Mapping[str, tuple[str, ...]]) -> None:
+        super().__init__(message, remedy=remedy)
+        self.managers = managers
+
+
+class ObjectChanged(ClusterError):
+    """An object that was to be made is there, or one that was to be replaced has changed since it was read."""
 
     http_status = 409
 
