@@ -100,7 +100,7 @@ def tuned(months: Months, seconds: float, seed: int, branches: int) -> dict[str,
         "test": months.tested(Path(files["package"]), digest, chosen["lengths"]),
         "lengths": named(chosen["lengths"]),
         "left": chosen["seconds"],
-        "branches": [(named(one.lengths), one.value, one.trials) for one in read_outcomes(folders)],
+        "branches": [(named(one.lengths), one.value, one.trials) for one in read_outcomes(folders).values()],
     }
 
 

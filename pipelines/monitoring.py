@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components.image import IMAGE
 from components.monitor.component import monitor
+from pipelines.stages import on_image
 
 
 @dsl.pipeline(
@@ -29,6 +30,5 @@ def monitoring(
         image: Image that the step runs in.
     """
     task = monitor(use_case=use_case, since=since, until=until, run_id=run_id, code_digest=code_digest)
-    task.set_container_image(image)
     # What production holds changes without any argument changing.
-    task.set_caching_options(False)
+    on_image(task, image, caching=False)

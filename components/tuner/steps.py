@@ -11,6 +11,7 @@ from typing import Any
 from components.tuner.budget import Branch, plan_branches, seconds_left
 from components.tuner.outcome import OUTCOME, Outcome, best, summary, to_markdown
 from components.tuner.task import Features, Task, run_apart
+from ninefold.atomic import replace_file
 from ninefold.clock import WallClock
 from ninefold.dataset import read_card
 from ninefold.errors import DataError
@@ -48,15 +49,15 @@ def choose_lengths(folders: Sequence[str], max_training_time: float) -> dict[str
     Raises:
         DataError: All branches failed.
     """
-    outcomes = read_outcomes(folders)
+    outcomes = list(read_outcomes(folders).values())
     left = seconds_left(max_training_time, [(one.began, one.ended) for one in outcomes])
     return {"lengths": dict(best(outcomes).lengths), "seconds": round(left, 1)}
 
 
-def read_outcomes(folders: Sequence[str]) -> list[Outcome]:
-    """What became of each branch, in their order."""
-    found = [Outcome.from_json(json.loads((Path(folder) / OUTCOME).read_text())) for folder in folders]
-    return sorted(found, key=lambda one: -1 if one.branch is None else one.branch)
+def read_outcomes(folders: Sequence[str]) -> dict[str, Outcome]:
+    """Folder → what became of its branch, in the branches' order."""
+    found = {folder: Outcome.from_json(json.loads((Path(folder) / OUTCOME).read_text())) for folder in folders}
+    return dict(sorted(found.items(), key=lambda one: -1 if one[1].branch is None else one[1].branch))
 
 
 def search_further(
@@ -88,9 +89,10 @@ def search_further(
     Raises:
         DataError: All branches failed, or the sets are not those that the best branch searched on.
     """
-    outcomes = read_outcomes(folders)
+    found = read_outcomes(folders)
+    outcomes = list(found.values())
     first = best(outcomes)
-    source = next(folder for folder in folders if first in read_outcomes([folder]))
+    source = next(folder for folder, outcome in found.items() if outcome is first)
     manifest = verify_package(Path(source) / str(first.digest), str(first.digest))
     if manifest.signature.views != read_card(training).signature.views:
         raise DataError("The sets have other window lengths than the best branch.", remedy="Make them at its lengths.")
@@ -119,6 +121,4 @@ def record_tuning(use_case: str, run_id: str, tuning: str) -> None:
     folder = settings().folder("reports") / load_use_case(use_case).name / run_id
     result = json.loads((folder / "result.json").read_text())
     result["tuning"] = json.loads(Path(tuning).read_text())
-    temporary = folder / ".result.json.writing"
-    temporary.write_text(json.dumps(result, indent=1))
-    temporary.replace(folder / "result.json")
+    replace_file(folder / "result.json", json.dumps(result, indent=1).encode())

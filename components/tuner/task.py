@@ -13,6 +13,7 @@ from typing import Any
 from components.model_builder.search import Row
 from components.tuner.lengths import Lengths
 from components.tuner.outcome import OUTCOME, Outcome, failed
+from ninefold.atomic import replace_file
 from ninefold.clock import Clock
 
 PATIENCE = 300.0
@@ -95,5 +96,5 @@ def run_apart(task: Task, clock: Clock) -> Outcome:
     if file.exists():
         return Outcome.from_json(json.loads(file.read_text()))
     outcome = failed(task.branch, task.lengths, f"The search {how}.", began=began, ended=clock.now().timestamp())
-    file.write_text(json.dumps(outcome.to_json()))
+    replace_file(file, json.dumps(outcome.to_json()).encode())
     return outcome

@@ -11,6 +11,7 @@ from components.model_builder.build import build
 from components.tuner.data import write_choice
 from components.tuner.outcome import OUTCOME, Outcome, built, failed
 from components.tuner.task import Task
+from ninefold.atomic import replace_file
 from ninefold.clock import Clock, WallClock
 from ninefold.errors import NinefoldError
 
@@ -39,9 +40,7 @@ def main() -> int:
         outcome = search(task, clock)
     except NinefoldError as error:
         outcome = failed(task.branch, task.lengths, str(error), began=task.began, ended=clock.now().timestamp())
-    temporary = Path(task.folder) / f".{OUTCOME}.writing"
-    temporary.write_text(json.dumps(outcome.to_json()))
-    temporary.replace(Path(task.folder) / OUTCOME)
+    replace_file(Path(task.folder) / OUTCOME, json.dumps(outcome.to_json()).encode())
     return 0
 
 

@@ -119,7 +119,7 @@ def test_the_better_lengths_win_by_validation_and_their_package_has_them(harbour
         assert outcome.seconds <= monotonic() - started
         assert outcome.seconds < 2 * 12.0 + PATIENCE
     chosen = choose_lengths(folders, 120.0)
-    took = sum(outcome.seconds for outcome in read_outcomes(folders))
+    took = sum(outcome.seconds for outcome in read_outcomes(folders).values())
     assert chosen["lengths"] == RIGHT
     assert chosen["seconds"] == pytest.approx(120.0 - took, abs=0.2)
     sets = harbour.ordinary(RIGHT, tmp_path)
