@@ -1,0 +1,1 @@
+"""Ninefold on Kubernetes: manifests, what checks them, and what makes a small cluster's secrets."""
