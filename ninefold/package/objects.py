@@ -27,7 +27,9 @@ RETRY_FOR = timedelta(seconds=30)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _SAID = re.compile(r"<Message>([^<]*)</Message>")
-_METADATA_SERVICE = "169.254.169.254"
+_LISTINGS, _BROKEN_OFF = 3, "list response body"
+_REFUSED = re.compile(r"status code: 40[13]\b")
+_METADATA_SERVICE = "/latest/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,12 @@ class Objects:
 
     Args:
         url: ``s3://bucket/folder``.
-        retry_for: How long a request is repeated.
 
     Raises:
         ConfigurationError: The URL is of no object store, or the client is not installed.
     """
 
-    def __init__(self, url: str, *, retry_for: timedelta = RETRY_FOR) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in SCHEMES or not parts.netloc:
@@ -84,7 +85,7 @@ class Objects:
         if bundle := os.environ.get("AWS_CA_BUNDLE"):
             client["root_certificate"] = _read_bundle(bundle)
         backoff = {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 2}
-        retries: Any = {"max_retries": 8, "retry_timeout": retry_for, "backoff": backoff}
+        retries: Any = {"max_retries": 8, "retry_timeout": RETRY_FOR, "backoff": backoff}
         try:
             self._store: Any = from_url(self.url, client_options=client, retry_config=retries)  # type: ignore[call-overload]
         except Exception as error:
@@ -103,10 +104,14 @@ class Objects:
         import obstore
 
         prefix = f"{folder}/" if folder else ""
-        try:
-            found = [one for chunk in obstore.list(self._store, folder or None) for one in chunk]
-        except Exception as error:
-            raise self._error(error, "listed", folder) from error
+        for attempt in range(_LISTINGS):
+            try:
+                found = [one for chunk in obstore.list(self._store, folder or None) for one in chunk]
+                break
+            except Exception as error:
+                # The client repeats a listing that fails, but not one whose answer breaks off.
+                if _BROKEN_OFF not in str(error) or attempt == _LISTINGS - 1:
+                    raise self._error(error, "listed", folder) from error
         return {one["path"].removeprefix(prefix): Stored(one["size"], one["last_modified"]) for one in found}
 
     def read(self, name: str, *, limit: int) -> bytes:
@@ -175,6 +180,7 @@ class Objects:
                 f"{what}: there is no bucket {self._bucket!r} at {at}.",
                 remedy="Make the bucket, or correct NINEFOLD_MODELS_URL or AWS_ENDPOINT_URL.",
             )
+        # Without any, the client asks the service of a cloud's machine that hands them out.
         if _METADATA_SERVICE in text or "redential" in text:
             return ConfigurationError(
                 f"{what}: no credentials were given ({words}).",
@@ -183,7 +189,7 @@ class Objects:
             )
         if isinstance(error, FileNotFoundError):
             return PackageError(f"{what}: there is no such object.")
-        if isinstance(error, refusals.PermissionDeniedError | refusals.UnauthenticatedError):
+        if isinstance(error, refusals.PermissionDeniedError | refusals.UnauthenticatedError) or _REFUSED.search(text):
             return ConfigurationError(
                 f"{what}: {at} refuses: {words}.",
                 remedy="Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do with the bucket.",
