@@ -1,8 +1,12 @@
 """Every test has a home of its own, and children find the project's import roots."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,3 +22,39 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, by path: the tests are no package, and the root is not on the path."""
+    known = f"ninefold_tests_{name}"
+    if known not in sys.modules:
+        spec = importlib.util.spec_from_file_location(known, Path(__file__).parent / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[known] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[known]
+
+
+@pytest.fixture(scope="session")
+def redis_module() -> Any:
+    """How tests start a Redis of their own; skips where there is none."""
+    module = _beside("redis_server")
+    if reason := module.missing():
+        pytest.skip(reason)
+    return module
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_module: Any) -> Iterator[Any]:
+    """A Redis that all tests share."""
+    with redis_module.running() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: Any) -> str:
+    """A database of it, empty."""
+    redis_server.ask("FLUSHALL")
+    redis_server.ask("SCRIPT", "FLUSH")
+    return str(redis_server.url)

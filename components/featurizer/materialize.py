@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import starmap
+from itertools import islice, starmap
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,8 @@ from ninefold.usecase import UseCase
 from ninefold.windows.declaration import KNOWN_AT
 
 _NEVER = np.iinfo(np.int64).max
+_AT_ONCE = 5_000
+"""Rows a write: a Redis answers nobody else meanwhile."""
 
 
 class ViewRows:
@@ -117,7 +119,7 @@ def materialize(
     try:
         for rows in read_batch_views(use_case, settings):
             start = 0 if since is None else rows.known_before(since)
-            written[rows.view] = store.write(rows.view, rows.between(start, rows.known_by(until)))
+            written[rows.view] = _write(store, rows.view, rows.between(start, rows.known_by(until)))
             store.advance_watermark(rows.view, until)
     finally:
         store.close()
@@ -149,9 +151,16 @@ def materialize_windows(
         for view in use_case.feature_views(lengths):
             if view.source == "window":
                 rows = ViewRows(view, pl.read_parquet(source_path(use_case, settings, view)))
-                written[view.view] = store.write(view.view, rows.between(0, rows.known_by(until)))
+                written[view.view] = _write(store, view.view, rows.between(0, rows.known_by(until)))
     finally:
         store.close()
+    return written
+
+
+def _write(store: OnlineStore, view: str, rows: Iterator[OnlineRow]) -> int:
+    written = 0
+    while some := list(islice(rows, _AT_ONCE)):
+        written += store.write(view, some)
     return written
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ninefold.errors import ConfigurationError, StoreError
+from ninefold.errors import ConfigurationError, Outdated, StoreError
 from ninefold.online import OnlineRow, OnlineStore, from_microseconds, open_online_store, to_microseconds
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
@@ -25,8 +25,21 @@ values = st.lists(
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'feast' / 'online.db'}"
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An online store without rows: what is said of one kind holds for the other."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def sqlite_store(sqlite_url: str):
+    opened = open_online_store(sqlite_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -56,9 +69,10 @@ def test_reads_more_rows_than_one_statement_holds(store: OnlineStore) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), values), min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
-def test_the_newest_row_stays_whatever_the_order_of_writes(tmp_path_factory, written) -> None:
-    store = open_online_store(f"sqlite:///{tmp_path_factory.mktemp('online') / 'online.db'}")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_newest_row_stays_whatever_the_order_of_writes(url: str, written) -> None:
+    store = open_online_store(url)
+    store.forget("v")
     try:
         newest: tuple[int, tuple] | None = None
         for second, columns in written:
@@ -162,8 +176,9 @@ def test_rows_of_one_read_are_of_one_state(store: OnlineStore, url: str) -> None
         writer.join()
 
 
-def test_memory_holds_no_more_rows_than_its_bound(store: OnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ninefold.online._MOST_CACHED", 3)
+def test_memory_holds_no_more_rows_than_its_bound(sqlite_store: OnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = sqlite_store
+    monkeypatch.setattr("ninefold.online.sqlite._MOST_CACHED", 3)
     store.write("view", [row(str(n), NOON, float(n)) for n in range(9)])
     for wanted in ("012", "234", "012345678", "8"):
         found = store.read_many([("view", key) for key in wanted])
@@ -222,7 +237,8 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         open_online_store(f"sqlite:///{path}")
 
 
-def test_a_damaged_row_is_named(store: OnlineStore, tmp_path: Path) -> None:
+def test_a_damaged_row_is_named(sqlite_store: OnlineStore, tmp_path: Path) -> None:
+    store = sqlite_store
     store.write("v", [row("k", NOON, 1.0)])
     with sqlite3.connect(tmp_path / "feast" / "online.db") as other:
         other.execute("UPDATE rows SET columns = x'c1'")
@@ -231,19 +247,20 @@ def test_a_damaged_row_is_named(store: OnlineStore, tmp_path: Path) -> None:
         store.read_many([("v", "k")])
 
 
-def test_another_schema_is_refused(store: OnlineStore, url: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("sqlite_store")
+def test_another_schema_is_refused(sqlite_url: str, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "feast" / "online.db")
     other.execute("PRAGMA user_version = 7")
     other.close()
     with pytest.raises(StoreError, match="schema 7"):
-        open_online_store(url)
+        open_online_store(sqlite_url)
 
 
 def test_a_lock_that_is_held_too_long_is_named_and_readers_go_on(
-    store: OnlineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: OnlineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.write("v", [row("k", NOON, 1.0)])
-    monkeypatch.setattr("ninefold.online._BUSY_SECONDS", 0.1)
+    sqlite_store.write("v", [row("k", NOON, 1.0)])
+    monkeypatch.setattr("ninefold.online.sqlite._BUSY_SECONDS", 0.1)
     hasty = open_online_store(f"sqlite:///{tmp_path / 'feast' / 'online.db'}")
     other = sqlite3.connect(tmp_path / "feast" / "online.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -259,8 +276,8 @@ def test_a_lock_that_is_held_too_long_is_named_and_readers_go_on(
 
 
 def test_an_unknown_scheme_and_a_folder_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="redis"):
-        open_online_store("redis://localhost")
+    with pytest.raises(ConfigurationError, match="memcached"):
+        open_online_store("memcached://localhost")
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't be opened"):
         open_online_store(f"sqlite:///{tmp_path / 'file' / 'online.db'}")
@@ -276,3 +293,43 @@ def test_several_views_and_their_watermarks_are_written_at_once(store: OnlineSto
     with pytest.raises(TypeError):
         store.write_views({"a": [row("k", NOON + 2 * SECOND, 3.0)], "b": [row("k", NOON, object())]}, NOON + SECOND)
     assert store.watermark("a") == NOON
+
+
+def test_a_writer_that_goes_by_another_watermark_writes_nothing(store: OnlineStore) -> None:
+    store.write_views({"a": [row("k", NOON, 1.0)], "b": []}, NOON, after={"a": None, "b": None})
+    later = NOON + SECOND
+    for wrong in ({"a": None, "b": NOON}, {"a": NOON, "b": NOON - SECOND}, {"b": later}):
+        with pytest.raises(Outdated, match=r"somebody else wrote it, or rows were lost.*computes the rows anew"):
+            store.write_views({"a": [row("k", later, 2.0)], "b": [row("k", later, 2.0)]}, later, after=wrong)
+    assert store.read_many([("a", "k"), ("b", "k")]) == [row("k", NOON, 1.0), None]
+    assert store.watermarks(["a", "b"]) == {"a": NOON, "b": NOON}
+    assert store.write_views({"a": [row("k", later, 2.0)], "b": []}, later, after={"a": NOON}) == 1
+    assert store.watermarks(["a", "b"]) == {"a": later, "b": later}
+
+
+def test_a_key_that_is_removed_is_gone_and_others_stay(store: OnlineStore) -> None:
+    store.write("v", [row("k", NOON, 1.0), row("l", NOON, 1.0)])
+    store.write("w", [row("k", NOON, 1.0)])
+    assert store.remove([("v", "k"), ("w", "k"), ("w", "never"), ("nowhere", "k")]) == 2
+    assert store.read_many([("v", "k"), ("w", "k"), ("v", "l")]) == [None, None, row("l", NOON, 1.0)]
+    assert store.remove([]) == 0
+    assert store.write("v", [row("k", NOON - SECOND, 3.0)]) == 1
+
+
+@pytest.mark.parametrize(
+    "instant", [datetime(1900, 1, 1, tzinfo=UTC), datetime(2999, 12, 31, 23, 59, 59, 999_999, UTC)]
+)
+def test_instants_a_microsecond_apart_are_told_apart_in_every_year(store: OnlineStore, instant: datetime) -> None:
+    before = instant - timedelta(microseconds=1)
+    store.write("v", [row("k", instant, 1.0)])
+    assert store.write("v", [row("k", before, 2.0)]) == 0
+    store.advance_watermark("v", instant)
+    store.advance_watermark("v", before)
+    assert store.read_many([("v", "k")]) == [row("k", instant, 1.0)]
+    assert store.watermark("v") == instant
+
+
+def test_keys_and_values_may_hold_any_text(store: OnlineStore) -> None:
+    key = "New\r\nYork|\x00|Zürich $1 '"
+    store.write("v", [row(key, NOON, "a\r\n$-1\r\n", "", None)])
+    assert store.read_many([("v", key), ("v", "New")]) == [row(key, NOON, "a\r\n$-1\r\n", "", None), None]

@@ -64,7 +64,7 @@ async def test_a_locked_store_is_a_503_that_says_when_to_come_back_and_the_retry
 async def test_when_the_online_rows_are_locked_events_are_kept_and_their_windows_follow(
     collector: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ninefold.online._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("ninefold.online.sqlite._BUSY_SECONDS", 0.1)
     async with collector(clock="event") as running:
         await running.post("/v1/events", batch(0), **WAIT)
         with locked(Path(running.settings.online_url.removeprefix("sqlite:///"))):

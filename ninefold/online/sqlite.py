@@ -1,11 +1,4 @@
-"""Online rows: the newest known values of every entity, one wide row a view and key, read in microseconds.
-
-A row holds all columns of its view, msgpack-encoded in the view's order, and the instant at which they became known. A
-write is guarded by that instant: an older event never overwrites a newer row, however late it comes. Each view also has
-a watermark: the instant up to which everything known has been written, moved on also when nothing happened.
-
-No Feast in here: Feast's online store, the streaming featurizer and the front end all stand on this module.
-"""
+"""Online rows in one SQLite file: the embedded store."""
 
 from __future__ import annotations
 
@@ -13,109 +6,20 @@ import functools
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgpack
 
-from ninefold.errors import ConfigurationError, StoreError
-
-Value = float | int | str | bool | None
-"""One feature's value as a row keeps it; a number is a float64 to the last bit, and null is None, never NaN."""
+from ninefold.errors import StoreError
+from ninefold.online.rows import OnlineRow, from_microseconds, moved, to_microseconds
 
 _SCHEMA_VERSION = 1
 _BUSY_SECONDS = 5.0
 _CHUNK = 256
 _MOST_CACHED = 20_000
 """Rows that are kept in memory; one takes about half a kilobyte."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class OnlineRow(NamedTuple):
-    """What is known of one entity in one view.
-
-    Args:
-        key: ``entity_key`` of the entity's values, in the order of the view's key.
-        known_at: When the values became known; aware, UTC.
-        values: In the order of ``FeatureView.columns``.
-    """
-
-    key: str
-    known_at: datetime
-    values: tuple[Value, ...]
-
-
-class OnlineStore(Protocol):
-    """Where online rows lie. An instance belongs to one thread; any number of instances and processes share a store."""
-
-    def read_many(self, requests: Sequence[tuple[str, str]]) -> list[OnlineRow | None]:
-        """The rows of (view, key) pairs, in their order, from one consistent state; None where there is none."""
-        ...
-
-    def write(self, view: str, rows: Iterable[OnlineRow]) -> int:
-        """Writes rows, all or none, and returns how many changed something.
-
-        A row is written when it is newer than what is there, or differs at the same instant; an older one never is.
-        """
-        ...
-
-    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime) -> int:
-        """Writes rows of several views, as ``write`` does, and moves these views' watermarks: all or nothing."""
-        ...
-
-    def watermark(self, view: str) -> datetime | None:
-        """The instant up to which everything known is in the view's rows; None before the first."""
-        ...
-
-    def watermarks(self, views: Iterable[str]) -> dict[str, datetime | None]:
-        """The watermarks of several views."""
-        ...
-
-    def advance_watermark(self, view: str, to: datetime) -> None:
-        """Moves a watermark forward; an earlier instant leaves it where it is."""
-        ...
-
-    def forget(self, view: str) -> int:
-        """Removes a view's rows and watermark, and returns the number of rows."""
-        ...
-
-    def remove(self, pairs: Iterable[tuple[str, str]]) -> int:
-        """Erases the rows of (view, key) pairs, leaving nothing of them on the disk; how many there were."""
-        ...
-
-    def close(self) -> None:
-        """Ends the connection; the instance can't be used any more."""
-        ...
-
-
-def to_microseconds(instant: datetime) -> int:
-    """Whole microseconds since 1970, exact; an aware instant.
-
-    Raises:
-        TypeError: The instant is naive.
-    """
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The instant, aware, in UTC, that ``to_microseconds`` counted."""
-    return _EPOCH + timedelta(0, 0, microseconds)
-
-
-def open_online_store(url: str) -> OnlineStore:
-    """Opens the store behind a URL (``Settings.online_url``) and makes it when it is missing.
-
-    Raises:
-        ConfigurationError: No store of that scheme.
-        StoreError: The file is damaged, locked, of another version, or can't be written.
-    """
-    if url.startswith("sqlite:///"):
-        return SQLiteOnlineStore(Path(url.removeprefix("sqlite:///")))
-    raise ConfigurationError(
-        f"There is no online store for {url.partition(':')[0]!r}.", remedy="Set NINEFOLD_ONLINE_URL=sqlite:///PATH."
-    )
 
 
 class SQLiteOnlineStore:
@@ -235,20 +139,34 @@ class SQLiteOnlineStore:
         with self._transaction():
             return self._upsert(packed)
 
-    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime) -> int:
+    def write_views(
+        self,
+        rows: Mapping[str, Iterable[OnlineRow]],
+        watermark: datetime,
+        *,
+        after: Mapping[str, datetime | None] | None = None,
+    ) -> int:
         """Writes rows of several views, as ``write`` does, and moves these views' watermarks: all or nothing.
 
         One transaction costs a third of one a view and watermark, and a reader never sees half an instant.
 
         Raises:
+            Outdated: A watermark is not the one that ``after`` names; nothing is written.
             StoreError: The file is damaged, full, or locked for more than five seconds.
         """
         packed = [row for view, mine in rows.items() for row in _packed(view, mine)]
         known_until = to_microseconds(watermark)
         with self._transaction():
+            if after:
+                self._require(after)
             changed = self._upsert(packed)
             self._connection.executemany(_ADVANCE, [(view, known_until) for view in rows])
         return changed
+
+    def _require(self, after: Mapping[str, datetime | None]) -> None:
+        for view, present in self.watermarks(after).items():
+            if present != after[view]:
+                raise moved(str(self._path), view, present, after[view])
 
     def _upsert(self, packed: list[tuple[str, str, int, bytes]]) -> int:
         before = self._connection.total_changes
