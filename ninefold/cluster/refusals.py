@@ -28,6 +28,11 @@ def refusal(what: str, action: str, answer: Answer) -> ClusterError:
         if managers:
             return _conflict(what, managers)
         return ObjectChanged(f"{what} can't be {action}: {said}.", remedy="Read it again, and decide anew.")
+    if "deploymentMode cannot be changed" in said:
+        return ClusterError(
+            f"{what} can't be {action}: it is there in another mode of KServe, and keeps it: {said}.",
+            remedy="Delete it (kubectl delete inferenceservice), and release the version again.",
+        )
     if status == 401:
         return ClusterError(
             f"{what} can't be {action}: the API server does not know who asks (HTTP 401).",
