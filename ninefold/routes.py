@@ -112,6 +112,12 @@ class RouteTable:
         if self.weights and not any(self.weights.values()):
             raise DataError(f"Routes of {self.use_case}: all weights are 0.", remedy="Leave them out.")
 
+    def client_weights(self) -> dict[int, int]:
+        """Version → weight among direct clients, without the versions that get nothing."""
+        if self.weights:
+            return {version: weight for version, weight in sorted(self.weights.items()) if weight}
+        return {} if self.live is None else {self.live: 1}
+
     def following(self, before: RouteTable) -> RouteTable:
         """These routes under the revision that comes after others'; under theirs where nothing else differs."""
         same = replace(self, revision=before.revision)

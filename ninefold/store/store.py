@@ -18,7 +18,7 @@ from ninefold.store.versions import Versions
 
 
 class Store(Records, Versions, Ledger, Rollouts, Leases, Published, Alerts):
-    """Records, versions, measurements, runs, rollouts, leases, routes and alerts, in one database. Threads may share it."""
+    """Records, versions, runs, rollouts, leases, routes, alerts and more, in one database. Threads may share it."""
 
     def counts(self) -> dict[str, int]:
         """Table → number of its rows."""

@@ -64,6 +64,7 @@ class FrontEnd:
         max_body_bytes: Longest body.
         open_: Called when the application starts.
         close: Called when the last request is answered; blocks until all that was answered is kept.
+        behind: Why routes are older than those that were published; None where they are not.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class FrontEnd:
         max_body_bytes: int,
         open_: Callable[[], None],
         close: Callable[[], None],
+        behind: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._use_case = use_case
         self._keys_file = keys
@@ -95,6 +97,7 @@ class FrontEnd:
         self._max_body_bytes = max_body_bytes
         self._open = open_
         self._close = close
+        self._behind = behind
         self._model = f"/v1/models/{use_case.name}"
         self._posts: dict[str, tuple[str, _Answer]] = {
             f"{self._model}:predict": ("predict", answers.predict),
@@ -282,14 +285,18 @@ class FrontEnd:
                 "version": live.version if live is not None else None,
                 "digest": live.digest if live is not None else None,
                 "versions": sorted(table.variants) if table is not None else [],
-                "problem": self._versions.problem,
+                "problem": self._problem,
                 "rollout": rollout.to_json(self._shadow.waiting) if rollout is not None else None,
             }
         )
 
+    @property
+    def _problem(self) -> str | None:
+        return self._versions.problem or self._behind()
+
     def _readiness(self) -> tuple[bytes, bytes]:
         # Without a model the baseline answers: that is a problem to show, and no reason to send traffic away.
-        return b"application/json", orjson.dumps({"status": "ready", "problem": self._versions.problem})
+        return b"application/json", orjson.dumps({"status": "ready", "problem": self._problem})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -11,6 +11,8 @@ from ninefold.clock import EventClock, WallClock
 from ninefold.errors import ConfigurationError
 from ninefold.keys import KeysFile, local_key
 from ninefold.online import open_online_store
+from ninefold.package.remote import fetch_package
+from ninefold.routes import InnerGateway
 from ninefold.settings import Settings
 from ninefold.store import open_store
 from ninefold.store.journal import Journal
@@ -26,6 +28,7 @@ from serving.front_end.metrics import Metrics
 from serving.front_end.openapi import document
 from serving.front_end.prepared import Preparer
 from serving.front_end.recording import Recorder
+from serving.front_end.route_follower import RouteFollower
 from serving.front_end.shadow import Shadow
 from serving.front_end.together import Together
 from serving.front_end.validation import RequestParser
@@ -60,7 +63,7 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     metrics.journal_lag = lambda: (shipper.lag_bytes, shipper.lag_seconds)
     versions = Versions(
         use_case,
-        routes=settings.home / "gateway" / f"{use_case.name}.json",
+        routes=_routes(use_case, settings),
         online=open_online_store(settings.online_url),
         model_key=model_key,
         model_timeout=bounds.model_timeout_seconds,
@@ -88,7 +91,16 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
         metrics=metrics,
     )
 
+    follower = _follower(use_case, settings)
+
+    def open_() -> None:
+        shipper.start()
+        if follower is not None:
+            follower.start()
+
     def close() -> None:
+        if follower is not None:
+            follower.stop()
         if not shipper.stop(timeout=_SHIP_AT_END_SECONDS):
             log.warning("the journal is not shipped; the next start does it", bytes=shipper.lag_bytes)
         journal.close()
@@ -115,9 +127,37 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
         metrics=metrics,
         openapi=document(use_case, max_instances=bounds.max_instances),
         max_body_bytes=bounds.max_body_bytes,
-        open_=shipper.start,
+        open_=open_,
         close=close,
+        behind=lambda: None if follower is None else follower.problem,
     )
+
+
+def _follower(use_case: UseCase, settings: Settings) -> RouteFollower | None:
+    """On a cluster, follows the routes of the store; on one machine the supervisor writes the file itself."""
+    cluster = settings.cluster
+    if cluster.routes == "files":
+        return None
+    gateway = None
+    if cluster.routes == "httproute":
+        if cluster.inner_secret is None:
+            raise ConfigurationError(
+                "The front end has nothing that the gateway's inner listener admits it by.",
+                remedy="Set NINEFOLD_CLUSTER__INNER_SECRET.",
+            )
+        gateway = InnerGateway(url=cluster.inner_url, secret=cluster.inner_secret.get_secret_value())
+    return RouteFollower(
+        use_case.name,
+        path=_routes(use_case, settings),
+        models=settings.folder("models"),
+        open_store=lambda: open_store(settings.store_url, migrating=False),
+        fetch=fetch_package,
+        gateway=gateway,
+    )
+
+
+def _routes(use_case: UseCase, settings: Settings) -> Path:
+    return settings.home / "gateway" / f"{use_case.name}.json"
 
 
 def _model_key(settings: Settings, keys_file: Path) -> str:

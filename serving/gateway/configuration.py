@@ -73,13 +73,6 @@ def resources(table: RouteTable, listening: Listening, also: Mapping[int, Varian
     )
 
 
-def weights(table: RouteTable) -> dict[int, int]:
-    """Version → weight among direct clients, without the versions that get nothing."""
-    if table.weights:
-        return {version: weight for version, weight in sorted(table.weights.items()) if weight}
-    return {} if table.live is None else {table.live: 1}
-
-
 def _reserves(table: RouteTable, version: int) -> list[int]:
     """The version, and who answers in its place: the live one, then the baseline. Never a candidate for another."""
     order = dict.fromkeys((version, table.live, 0))
@@ -161,7 +154,7 @@ def _is_ip(host: str) -> bool:
 
 
 def _client_routes(table: RouteTable, listening: Listening) -> dict[str, Any]:
-    shares = weights(table)
+    shares = table.client_weights()
     answer: dict[str, Any] = _error(503, f"No version of {table.use_case} is live.")
     if shares:
         answer = {

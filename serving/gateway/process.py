@@ -18,7 +18,7 @@ from ninefold.atomic import replace_file
 from ninefold.routes import InnerGateway, RouteTable, Variant
 from ninefold.settings import Settings
 from serving.gateway.admin import Admin, Statistics
-from serving.gateway.configuration import Resources, resources, weights
+from serving.gateway.configuration import Resources, resources
 from serving.gateway.files import BOOTSTRAP, Files, Resource
 from serving.gateway.listeners import CLIENT_ROUTES, CLUSTERS, INNER_ROUTES, Listening, bootstrap
 
@@ -196,7 +196,7 @@ class Gateway:
                 self._tell(f"Envoy refuses {self.folder / name} and goes by the last good one; its log says why.")
                 self._files.forget(name)
                 return False
-        if self._table is None or weights(table) != weights(self._table):
+        if self._table is None or table.client_weights() != self._table.client_weights():
             self._chosen_before = self._chosen()
         self._resources, self._table, self._refused, self.problem = new, table, before, ""
         return True
@@ -232,7 +232,7 @@ class Gateway:
             before = self._chosen_before.get(version, 0)
             # Envoy counts from when it, or the version in it, came.
             chosen[version] = count - before if count >= before else count
-        configured = weights(self._table)
+        configured = self._table.client_weights()
         total, requests = sum(configured.values()), sum(chosen.values())
         return [
             Share(

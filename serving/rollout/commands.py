@@ -183,16 +183,14 @@ def history(use_case: UseCaseArgument, which: Which = "", as_json: AsJson = Fals
 @contextmanager
 def _opened(use_case: str) -> Iterator[tuple[UseCase, Store, Clock]]:
     """The use case, the store, and the clock that requests go by."""
-    from ninefold.clock import EventClock, WallClock
     from ninefold.settings import settings
     from ninefold.store import open_store
-    from ninefold.store.pruning import newest_instant
+    from ninefold.store.present import records_clock
     from ninefold.usecase import load_use_case
 
     declared = load_use_case(use_case)
     with open_store(settings().store_url) as store:
-        newest = newest_instant(store) if settings().clock == "event" else None
-        yield declared, store, WallClock() if newest is None else EventClock(newest)
+        yield declared, store, records_clock(store, settings().clock)
 
 
 def _require_time(clock: Clock) -> None:
@@ -286,6 +284,7 @@ def _overview(declared: UseCase, store: Store, clock: Clock, kept: StoredRollout
     from serving.rollout.controller import decided, evidence_reader, misfit, standing
     from serving.rollout.obstacle import OnlineObstacle
     from serving.rollout.overview import Overview
+    from serving.traffic.mirror import mirror_of
 
     found, at, front_end = standing(store, kept), clock.now(), OnlineObstacle(settings(), declared)
     if kept.state == "pending":
@@ -295,7 +294,8 @@ def _overview(declared: UseCase, store: Store, clock: Clock, kept: StoredRollout
         reader = evidence_reader(declared, store, found)
         evidence = reader.read(found.rollout, found.steps, at)
         newest, observed = reader.newest_answer(), reader.observed(found.rollout)
-    decision = decided(found, evidence, newest)
+    routes = store.published_routes(declared.name)
+    decision = decided(found, evidence, newest, "" if routes is None else routes.problem)
     action: str = decision.action
     if (wrong := misfit(found)) is not None:
         action = wrong[0]
@@ -306,7 +306,7 @@ def _overview(declared: UseCase, store: Store, clock: Clock, kept: StoredRollout
     return Overview(
         found=found, decision=decision, action=action, blocks=tuple(evidence.blocks), observed=observed,
         loss=found.policy.loss_of(declared.metric, declared.problem), unit=declared.metric.unit,
-        front_end=front_end.rollout(),
+        front_end=front_end.rollout(), mirror=mirror_of(kept, found.steps), routes=routes,
     )  # fmt: skip
 
 

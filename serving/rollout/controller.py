@@ -37,6 +37,9 @@ log = structlog.get_logger()
 Obstacle = Callable[[ModelVersion], str]
 """Why a candidate can't be asked yet, in words; empty where nothing stands in the way."""
 
+Trouble = Callable[[], str]
+"""Why routes don't follow the store, in words; empty where they do."""
+
 ACTOR = "controller"
 _LASTING = timedelta(minutes=2)
 _SKEW = timedelta(minutes=5)
@@ -47,6 +50,11 @@ _STOPS = frozenset({"harm", "errors", "latency", "fallbacks", FEATURES_NULL})
 
 def no_obstacle(_: ModelVersion) -> str:
     """Nothing stands in the way."""
+    return ""
+
+
+def no_trouble() -> str:
+    """Routes follow the store."""
     return ""
 
 
@@ -114,6 +122,7 @@ class Controller:
         store: The production database.
         clock: The clock that requests go by.
         obstacle: Says why a candidate that waits can't be asked yet.
+        trouble: Says why routes don't follow the store: no step forward then.
         holder: Who this is, for people.
         lasting: For how long a look keeps others from looking.
     """
@@ -125,6 +134,7 @@ class Controller:
         *,
         clock: Clock,
         obstacle: Obstacle = no_obstacle,
+        trouble: Trouble = no_trouble,
         holder: str = ACTOR,
         lasting: timedelta = _LASTING,
     ) -> None:
@@ -132,6 +142,7 @@ class Controller:
         self._store = store
         self._clock = clock
         self._obstacle = obstacle
+        self._trouble = trouble
         self._holder = holder
         self._lasting = lasting
         self._lease: Lease | None = None
@@ -193,7 +204,7 @@ class Controller:
     def _decided(self, found: Standing, lease: Lease) -> RolloutDecision:
         evidence = self._evidence(found)
         newest = self._reader.newest_answer() if self._reader is not None else None
-        decision = decided(found, evidence, newest)
+        decision = decided(found, evidence, newest, self._trouble())
         if decision.action != "hold" or _is_news(decision, found.steps):
             self._record(found, decision, lease)
         else:
@@ -263,16 +274,21 @@ def misfit(found: Standing) -> tuple[Literal["promote", "rollback", "rebase"], R
     return "rebase", Reason("versions", "unknown", words)
 
 
-def decided(found: Standing, evidence: Evidence, newest_answer: datetime | None) -> RolloutDecision:
-    """The decision about a rollout; where the clock is wrong, it goes nowhere but back.
+def decided(
+    found: Standing, evidence: Evidence, newest_answer: datetime | None, routes_trouble: str = ""
+) -> RolloutDecision:
+    """The decision about a rollout; where the clock is wrong, or routes don't follow, it goes nowhere but back.
 
     Args:
         found: How it stands.
         evidence: What is known.
         newest_answer: When the newest answer under it was asked for; None where there is none.
+        routes_trouble: Why routes don't follow the store, in words; empty where they do.
     """
     decision = decide(found.rollout, evidence, found.policy)
     trouble = clock_trouble(found, newest_answer, evidence.at)
+    if trouble is None and routes_trouble:
+        trouble = Reason("routes", "unknown", routes_trouble)
     stops = decision.action == "rollback" and any(reason.name in _STOPS for reason in decision.deciding)
     if trouble is None or stops:
         return decision

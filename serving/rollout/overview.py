@@ -11,8 +11,9 @@ from ninefold.clock import format_instant
 from ninefold.rollout.decide import RolloutDecision
 from ninefold.rollout.evidence import BlockLosses
 from ninefold.rollout.judge import judge
-from ninefold.store import RolloutStep, StoredRollout
+from ninefold.store import PublishedRoutes, RolloutStep, StoredRollout
 from serving.rollout.controller import Standing
+from serving.traffic.mirror import Mirror
 
 _STANDINGS = ("counted", "waiting", "lapsed", "open")
 _ACTIONS = {
@@ -37,7 +38,9 @@ class Overview:
         observed: Cohort → answers that clients got since the step began.
         unit: Of the loss.
         loss: Name of the loss.
+        mirror: What a cluster's route shows of it.
         front_end: What the front end says of it; None where it did not answer.
+        routes: The routes in force on a cluster; None where there is none.
     """
 
     found: Standing
@@ -47,7 +50,9 @@ class Overview:
     observed: Mapping[str, int]
     loss: str
     unit: str
+    mirror: Mirror
     front_end: Mapping[str, Any] | None = field(default=None)
+    routes: PublishedRoutes | None = None
 
     @property
     def observed_share(self) -> float | None:
@@ -80,6 +85,8 @@ class Overview:
             "reasons": [reason.to_json() for reason in self.decision.reasons],
             "numbers": self.decision.numbers,
             "front_end": None if self.front_end is None else dict(self.front_end),
+            "recorded": {"share": self.mirror.share_words, "reasons": self.mirror.reason_words},
+            "routes": None if self.routes is None else routes_json(self.routes),
         }
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -96,6 +103,11 @@ class Overview:
         yield "losses", f"{judge(self.blocks, policy).words()} ({self.loss}{f', {self.unit}' if self.unit else ''})"
         if self.front_end is not None:
             yield "front end", _front_end(self.front_end)
+        if self.mirror.reasons:
+            yield "recorded", self.mirror.reason_words
+        if self.routes is not None:
+            since = f"revision {self.routes.revision}, since {self.routes.published_at:%Y-%m-%d %H:%M}"
+            yield "routes", f"{since}; held: {self.routes.problem}" if self.routes.problem else since
         yield "opened", f"{found.kept.opened_at:%Y-%m-%d %H:%M}{_because(found.steps[0]) if found.steps else ''}"
 
     @property
@@ -138,6 +150,15 @@ def rollout_json(kept: StoredRollout) -> dict[str, Any]:
         "ended_at": None if kept.ended_at is None else format_instant(kept.ended_at),
         "reason": kept.reason,
         "policy": dict(kept.policy),
+    }
+
+
+def routes_json(routes: PublishedRoutes) -> dict[str, Any]:
+    """The routes in force on a cluster as JSON."""
+    return {
+        "revision": routes.revision,
+        "published_at": format_instant(routes.published_at),
+        "problem": routes.problem,
     }
 
 

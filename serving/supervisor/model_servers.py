@@ -7,11 +7,12 @@ from collections.abc import Collection
 import structlog
 
 from ninefold.rollout.stored import Routing
-from serving.supervisor.desired import Desired, Model, Running, plan
-from serving.supervisor.open_rollout import OpenRollout
 from serving.supervisor.processes import Child
-from serving.supervisor.publisher import Publisher, variants_of
+from serving.supervisor.publisher import Publisher
 from serving.supervisor.specs import Specs
+from serving.traffic.desired import Desired, Model, Running, plan
+from serving.traffic.open_rollout import OpenRollout
+from serving.traffic.tables import variants_of
 
 log = structlog.get_logger()
 

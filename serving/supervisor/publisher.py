@@ -6,7 +6,7 @@ So whichever table the front end goes by, what it asks for is there: when a roll
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import structlog
 from ninefold.errors import DataError
 from ninefold.rollout.stored import Routing
 from ninefold.routes import RouteTable, Variant, read_routes, write_routes
-from serving.supervisor.desired import Model
 from serving.supervisor.gateway import KeptGateway
+from serving.traffic.desired import Model
+from serving.traffic.tables import table_of
 
 log = structlog.get_logger()
 
@@ -69,25 +70,14 @@ class Publisher:
         Returns:
             Whether the front end's table changed.
         """
-        tried = routing if routing.candidate in variants else Routing()
-        table = RouteTable(
-            use_case=self._use_case,
-            revision=self.table.revision,
-            live=live,
-            variants=variants,
-            candidate=tried.candidate,
-            rollout=tried.rollout,
-            rollout_revision=tried.rollout_revision,
-            shadow=tried.shadow,
-            cohorts=tried.cohorts,
-            weights=tried.weights,
-            gateway=None if self._gateway is None else self._gateway.gateway.inner,
-        )
-        changed = not self._written or table != self.table
+        gateway = None if self._gateway is None else self._gateway.gateway.inner
+        table = table_of(self.table, variants, live=live, routing=routing, gateway=gateway)
+        if not self._written and table == self.table:
+            # What lies there is an earlier run's.
+            table = replace(table, revision=table.revision + 1)
+        changed = table != self.table
         if not changed and also == self._also:
             return False
-        if changed:
-            table = replace(table, revision=table.revision + 1)
         try:
             # The gateway first: the front end asks for what it reads.
             if self._gateway is not None and not self._gateway.gateway.publish(table, also):
@@ -126,11 +116,3 @@ class Publisher:
             # It is replaced at once.
             return 0
         return 0 if before is None else before.revision
-
-
-def variants_of(served: Iterable[tuple[Model, str]]) -> dict[int, Variant]:
-    """Version → variant, of models and their servers' addresses."""
-    return {
-        model.version: Variant(version=model.version, url=url, package=model.package, digest=model.digest)
-        for model, url in sorted(served)
-    }

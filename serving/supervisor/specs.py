@@ -12,8 +12,8 @@ from typing import Any
 from ninefold.errors import ConfigurationError
 from ninefold.service import bound_socket
 from ninefold.settings import Settings
-from serving.supervisor.desired import Model
 from serving.supervisor.processes import ChildSpec
+from serving.traffic.desired import Model
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError
+from ninefold.routes import RouteTable
 from serving.gateway.process import Share
 from serving.supervisor.processes import Child, started_at
+from serving.traffic.open_rollout import OpenRollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,21 @@ class SupervisorState:
     def is_alive(self) -> bool:
         """Whether that very supervisor still runs."""
         return is_same(self.pid, self.born)
+
+
+def served_rollout(rollout: OpenRollout, table: RouteTable) -> ServedRollout:
+    """How an open rollout stands here, where these are the routes."""
+    found = rollout.rollout
+    return ServedRollout(
+        rollout_id=found.rollout_id,
+        state=found.state,
+        step=found.step,
+        revision=found.revision,
+        incumbent=found.incumbent,
+        candidate=found.candidate,
+        share=rollout.share,
+        routed=(table.rollout, table.rollout_revision) == (found.rollout_id, found.revision),
+    )
 
 
 def is_same(pid: int | None, born: float | None) -> bool:

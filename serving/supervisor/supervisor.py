@@ -12,21 +12,27 @@ from types import TracebackType
 
 import structlog
 
-from ninefold.errors import DataError, NinefoldError, Unavailable, UsageError
+from ninefold.errors import NinefoldError, Unavailable, UsageError
 from ninefold.keys import local_key
 from ninefold.service import bound_socket
 from ninefold.settings import Settings
 from ninefold.store import Store, open_store
 from ninefold.usecase import load_use_case
-from serving.supervisor.desired import Desired, desired_models
 from serving.supervisor.front_end import follows
 from serving.supervisor.gateway import KeptGateway, wanted_gateway
 from serving.supervisor.model_servers import ModelServers
-from serving.supervisor.open_rollout import OpenRollout, read_open_rollout
 from serving.supervisor.processes import Child, started_at
 from serving.supervisor.publisher import Publisher
 from serving.supervisor.specs import Specs
-from serving.supervisor.state import SupervisorState, end_leftovers, only_one, process_state, write_state
+from serving.supervisor.state import (
+    SupervisorState,
+    end_leftovers,
+    only_one,
+    process_state,
+    served_rollout,
+    write_state,
+)
+from serving.traffic.wanted import Wanted, read_wanted
 
 TICK_SECONDS = 0.1
 POLL_SECONDS = 1.0
@@ -69,8 +75,7 @@ class Supervisor:
         self._publisher = Publisher(self.name, self.routes)
         self._services: list[Child] = []
         self._models = ModelServers(self.specs, self._publisher)
-        self._rollout: OpenRollout | None = None
-        self._desired = Desired(live=None, models=frozenset())
+        self._wanted = Wanted()
         self._problem = ""
         self._all_ready = threading.Event()
         self._stop = threading.Event()
@@ -127,7 +132,7 @@ class Supervisor:
                 self._gateway, self.without_gateway = wanted_gateway(self.settings)
             store = opening.enter_context(contextlib.closing(open_store(self.settings.store_url)))
             self._look(store)
-            if self.model_only and not self._desired.models:
+            if self.model_only and not self._wanted.desired.models:
                 raise UsageError(
                     f"No version of {self.name} is registered.", remedy=f"Train one: ninefold run training {self.name}"
                 )
@@ -209,8 +214,8 @@ class Supervisor:
         return [*self._services, *gateway, *self._models.children.values()]
 
     def _needed(self) -> list[Child]:
-        tried = self._desired.candidate
-        candidate = None if tried is None or tried == self._desired.live else self._models.children.get(tried)
+        tried = self._wanted.desired.candidate
+        candidate = None if tried is None or tried == self._wanted.desired.live else self._models.children.get(tried)
         return [child for child in self._children() if child is not candidate]
 
     def _run(self, store: Store) -> None:
@@ -227,7 +232,7 @@ class Supervisor:
                     self._gateway.tend(look=changed)
                 for child in self._children():
                     changed |= child.tick(now)
-                changed |= self._models.advance(self._desired, self._rollout, now)
+                changed |= self._models.advance(self._wanted.desired, self._wanted.rollout, now)
                 if not self._all_ready.is_set() and self._is_all_ready():
                     self._all_ready.set()
                     changed = True
@@ -260,29 +265,15 @@ class Supervisor:
         Raises:
             StoreError: It can't be read; what was wanted before stands.
         """
-        problem = ""
-        rollout, desired = self._rollout, self._desired
-        try:
-            # The rollout before the versions: one that is promoted in between still finds its candidate wanted.
-            rollout = read_open_rollout(store, self.name, self._rollout)
-            desired = desired_models(store.versions(self.name), None if rollout is None else rollout.candidate)
-            if rollout is not None and desired.candidate is None:
-                # One that was rolled back in between is over.
-                rollout = read_open_rollout(store, self.name, rollout)
-            if rollout is not None and desired.candidate is None:
-                problem = f"Version {rollout.candidate}, which the open rollout tries, is retired or not registered."
-        except DataError as error:
-            rollout, desired, problem = None, desired_models(store.versions(self.name)), str(error)
-        if problem and problem != self._problem:
-            log.warning("the open rollout can't be served", problem=problem)
-        self._rollout, self._desired, self._problem = rollout, desired, problem
+        self._wanted = read_wanted(store, self.name, self._wanted)
+        self._problem = self._wanted.problem
 
     def _is_all_ready(self) -> bool:
         """Whether everything is served but for a rollout's candidate, which may come later."""
         table = self._publisher.table
-        wanted, tried = self._desired.live, self._desired.candidate
+        wanted, tried = self._wanted.desired.live, self._wanted.desired.candidate
         return (
-            set(self._models.children) - {tried} == self._desired.models - {tried}
+            set(self._models.children) - {tried} == self._wanted.desired.models - {tried}
             and all(child.ready for child in self._needed())
             and table.live == (None if wanted is None else wanted.version)
             and (self.model_only or follows(self.front_end, self.key, table))
@@ -318,7 +309,9 @@ class Supervisor:
             problem=" ".join(filter(None, problems)),
             without_gateway=self.without_gateway,
             shares=tuple(self._gateway.shares) if self._gateway is not None else (),
-            rollout=None if self._rollout is None else self._rollout.served(self._publisher.table),
+            rollout=None
+            if self._wanted.rollout is None
+            else served_rollout(self._wanted.rollout, self._publisher.table),
             processes=tuple(process_state(child, digests.get(child)) for child in self._children()),
         )
         try:

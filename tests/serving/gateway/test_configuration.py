@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ninefold.errors import DataError
 from ninefold.routes import RouteTable
-from serving.gateway.configuration import Resources, resources, weights
+from serving.gateway.configuration import Resources, resources
 from serving.gateway.listeners import Listening, bootstrap
 
 LISTENING = Listening(
@@ -64,7 +64,7 @@ def test_every_cluster_that_a_route_names_is_there_and_only_the_live_one_and_the
         assert set(members) <= names
         assert set(members[1:]) <= {f"direct-v{routes.live}", "direct-v0"}
     assert {name for name in names if name.startswith("inner-")} == named_clusters(made.inner)
-    given_out = {f"client-v{v}" for v, weight in weights(routes).items() if weight}
+    given_out = {f"client-v{v}" for v, weight in routes.client_weights().items() if weight}
     assert named_clusters(made.client) == given_out
     json.dumps([made.clusters, made.client, made.inner])
 

@@ -26,11 +26,11 @@ from ninefold.settings import Gateway, Settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store, open_store
 from ninefold.usecase import load_use_case
-from serving.supervisor import desired
 from serving.supervisor.commands import _announce
-from serving.supervisor.desired import Model
 from serving.supervisor.specs import Specs, settings_environment
 from serving.supervisor.state import end_leftovers, read_state
+from serving.traffic import desired
+from serving.traffic.desired import Model
 
 
 def live(store: Store, digest: str) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ninefold.records import ModelVersion
-from serving.supervisor.desired import GRACE_SECONDS, Desired, Model, Running, desired_models, plan
+from serving.traffic.desired import GRACE_SECONDS, Desired, Model, Running, desired_models, plan
 
 BASE, OLD, NEW = (Model(n, f"d{n}", f"/models/d{n}") for n in (0, 1, 2))
 WANTED = Desired(live=NEW, models=frozenset({BASE, NEW}))

@@ -8,9 +8,7 @@ from ninefold.errors import DataError, NinefoldError, StoreError
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.rollout.state import Rollout
 from ninefold.rollout.stored import Routing, rollout_of, routing
-from ninefold.routes import RouteTable
 from ninefold.store import Store, StoredRollout
-from serving.supervisor.state import ServedRollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +34,6 @@ class OpenRollout:
     def share(self) -> float:
         """Share of the audience that gets the candidate's answer, as configured."""
         return self.policy.share(self.rollout.stage, self.rollout.step)
-
-    def served(self, table: RouteTable) -> ServedRollout:
-        """How it stands here, where these are the routes."""
-        rollout = self.rollout
-        return ServedRollout(
-            rollout_id=rollout.rollout_id,
-            state=rollout.state,
-            step=rollout.step,
-            revision=rollout.revision,
-            incumbent=rollout.incumbent,
-            candidate=rollout.candidate,
-            share=self.share,
-            routed=(table.rollout, table.rollout_revision) == (rollout.rollout_id, rollout.revision),
-        )
 
     def routing(self, live: int | None) -> Routing:
         """Where traffic goes by it while this version answers."""
