@@ -15,28 +15,34 @@ from typing import Any, Protocol
 import structlog
 
 from ninefold.errors import NinefoldError, Outdated, StoreError
+from ninefold.records import ModelVersion
 from ninefold.rollout.stored import Routing
 from ninefold.routes import RouteTable, Variant
 from ninefold.store import Store
 from serving.traffic.carrier import Carried
 from serving.traffic.desired import Desired, Model, Running, plan
 from serving.traffic.mirror import Mirror, read_mirror
-from serving.traffic.services import API, KIND, USE_CASE_LABEL, running, served, service_troubles
+from serving.traffic.services import running, served, server_troubles
 from serving.traffic.tables import table_of, variants_of
 from serving.traffic.wanted import Wanted, read_wanted
 
 log = structlog.get_logger()
 
 
-class ClusterObjects(Protocol):
-    """What is asked of the API server (``ninefold.cluster.api.ClusterApi``)."""
+class Events(Protocol):
+    """Where people are told (``ninefold.cluster.api.ClusterApi``)."""
 
-    def list(  # noqa: D102
-        self, api_version: str, kind: str, labels: Mapping[str, str] | None = None
-    ) -> Sequence[Mapping[str, Any]]: ...
     def event(  # noqa: D102
         self, regarding: Mapping[str, Any], *, reason: str, message: str, warning: bool = False
     ) -> None: ...
+
+
+class ModelServers(Protocol):
+    """The model servers of a use case (``serving.traffic.servers.Servers``)."""
+
+    def documents(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    def start(self, version: ModelVersion) -> None: ...  # noqa: D102
+    def retire(self, store: Store, keep: Callable[[int], bool]) -> list[int]: ...  # noqa: D102
 
 
 class Carrier(Protocol):
@@ -53,8 +59,9 @@ class Actuator:
     Args:
         use_case: Name of the use case.
         store: The production database.
-        api: The API server.
+        servers: The versions' model servers.
         carrier: Carries the routes.
+        events: Where people are told.
         monotonic: Seconds that never go back.
     """
 
@@ -62,12 +69,14 @@ class Actuator:
         self,
         use_case: str,
         store: Store,
-        api: ClusterObjects,
+        servers: ModelServers,
         carrier: Carrier,
+        events: Events,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._use_case, self._store, self._api, self._carrier = use_case, store, api, carrier
+        self._use_case, self._store, self._servers = use_case, store, servers
+        self._carrier, self._events = carrier, events
         self._monotonic = monotonic
         self._wanted = Wanted()
         self._carried: RouteTable | None = None
@@ -108,13 +117,15 @@ class Actuator:
     def _bring(self, mirror: Mirror) -> list[str]:
         desired = self._wanted.desired
         fence = self._carrier.look()
-        found = served(
-            self._api.list(API, KIND, {USE_CASE_LABEL: self._use_case}),
-            {(v.version, v.digest): v.uri for v in self._store.versions(self._use_case)},
-        )
+        versions = {(v.version, v.digest): v for v in self._store.versions(self._use_case)}
+        packages = {key: version.uri for key, version in versions.items()}
+        found = served(self._use_case, self._servers.documents(), packages)
         runs = running(found, self.table)
-        table = self._table(desired, runs, {model: service.url for model, service in found.items()})
-        troubles = service_troubles(desired, found, self._use_case)
+        troubles = server_troubles(desired, found)
+        for model in sorted(desired.models - set(runs)):
+            if (version := versions.get((model.version, model.digest))) is not None:
+                troubles += self._start(version)
+        table = self._table(desired, runs, {model: server.url for model, server in found.items()})
         if table.live is None:
             return troubles or [f"No version of {self._use_case} is registered."]
         table = self._numbered(table, fence)
@@ -124,7 +135,17 @@ class Actuator:
         carried = self._carrier.carry(table, also, mirror)
         if carried.inner or table.asks_nothing_new_of(self.table):
             self._publish(table)
+        if not carried.problem:
+            self._servers.retire(self._store, lambda version: version in self.table.variants)
         return [*troubles, carried.problem]
+
+    def _start(self, version: ModelVersion) -> list[str]:
+        """Makes a server that is missing; what is in the way of one must not keep the others' routes as they are."""
+        try:
+            self._servers.start(version)
+        except NinefoldError as error:
+            return [f"Version {version.version}: {error}"]
+        return [f"Version {version.version}: its InferenceService was missing and is made."]
 
     def _fall_back(self) -> None:
         """Without the cluster: what asks nothing new of the gateway, as going back, must not wait for it."""
@@ -179,10 +200,10 @@ class Actuator:
             return
         try:
             if before is None or before[0] != mirror:
-                self._api.event(route, reason="Rollout", message=mirror.words)
+                self._events.event(route, reason="Rollout", message=mirror.words)
             if self.problem and (before is None or before[1] != self.problem):
-                self._api.event(route, reason="RoutesHeld", message=self.problem, warning=True)
+                self._events.event(route, reason="RoutesHeld", message=self.problem, warning=True)
             elif before is not None and before[1] and not self.problem:
-                self._api.event(route, reason="RoutesFollow", message="What was in the way is gone.")
+                self._events.event(route, reason="RoutesFollow", message="What was in the way is gone.")
         except NinefoldError as error:
             log.warning("an event is not told", error=str(error))

@@ -1,4 +1,4 @@
-"""What the cluster says of its objects, in words: versions that are not ready, routes that no gateway takes. Pure."""
+"""What the cluster says of routes, in words: that no gateway takes one, or that somebody changed it by hand. Pure."""
 
 from __future__ import annotations
 
@@ -71,25 +71,6 @@ def gateway_trouble(gateway: Mapping[str, Any] | None, name: str, namespace: str
                 f" {said}. Look with: kubectl describe gateway {name} -n {namespace}"
             )
     return ""
-
-
-def not_ready(service: Mapping[str, Any]) -> str:
-    """Why an InferenceService is not ready; empty where it is."""
-    metadata = service["metadata"]
-    conditions = (service.get("status") or {}).get("conditions") or []
-    states = {c["type"]: c for c in conditions}
-    if states.get("Ready", {}).get("status") == "True":
-        return ""
-    what = f"InferenceService {metadata['name']} in namespace {metadata['namespace']} is not ready"
-    look = f"Look with: kubectl describe inferenceservice {metadata['name']} -n {metadata['namespace']}"
-    # Ready sums up the others, and seldom says more.
-    for condition in sorted(conditions, key=lambda c: c["type"] == "Ready"):
-        if condition["status"] == "False":
-            said = str(condition.get("message") or condition.get("reason") or "it says no more").rstrip(".")
-            return f"{what}: {condition['type']}: {said}. {look}"
-    if not conditions:
-        return f"{what}: no controller of KServe has looked at it. {look}"
-    return f"{what} yet. {look}"
 
 
 def edited(route: Mapping[str, Any], manager: str) -> str:

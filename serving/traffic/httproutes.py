@@ -41,12 +41,12 @@ class RouteTerms:
 
 def client_name(use_case: str) -> str:
     """Name of the route of direct clients."""
-    return use_case
+    return use_case.replace("_", "-")
 
 
 def inner_name(use_case: str) -> str:
     """Name of the route of the front end."""
-    return f"{use_case}-inner"
+    return f"{client_name(use_case)}-inner"
 
 
 def client_route(table: RouteTable, terms: RouteTerms) -> dict[str, Any]:

@@ -6,53 +6,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ninefold.cluster.inference_service import digest_of, server_url, version_of
+from ninefold.cluster.readiness import readiness
 from ninefold.routes import RouteTable
-from serving.traffic.conditions import not_ready
 from serving.traffic.desired import Desired, Model, Running
-
-API, KIND = "serving.kserve.io/v1beta1", "InferenceService"
-USE_CASE_LABEL, VERSION_LABEL, DIGEST = "ninefold.dev/use-case", "ninefold.dev/version", "ninefold.dev/digest"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An InferenceService of a version.
+    """A version's server.
 
     Args:
         model: What it serves.
-        name: Its name.
-        namespace: Where it lies.
+        url: Where it answers: KServe's own Service for the predictor.
         problem: Why it is not ready; empty where it is.
     """
 
     model: Model
-    name: str
-    namespace: str
+    url: str
     problem: str
 
-    @property
-    def url(self) -> str:
-        """Where its model server answers: KServe's own Service for the predictor."""
-        return f"http://{self.name}-predictor.{self.namespace}:80"
 
-
-def served(documents: Sequence[Mapping[str, Any]], packages: Mapping[tuple[int, str], str]) -> dict[Model, Served]:
-    """Model → its InferenceService; one that says no version, or serves a package that nobody registered, is left out.
+def served(
+    use_case: str, documents: Sequence[Mapping[str, Any]], packages: Mapping[tuple[int, str], str]
+) -> dict[Model, Served]:
+    """Model → its server; one that says no version, or serves a package that nobody registered, is left out.
 
     Args:
-        documents: The use case's InferenceServices.
+        use_case: Name of the use case.
+        documents: Its InferenceServices.
         packages: (version, digest) → the package's URI, of every version in the store.
     """
     found: dict[Model, Served] = {}
     for document in documents:
-        metadata = document["metadata"]
-        version = (metadata.get("labels") or {}).get(VERSION_LABEL, "")
-        digest = (metadata.get("annotations") or {}).get(DIGEST, "")
+        metadata, version, digest = document["metadata"], version_of(document), digest_of(document)
         # What is being deleted answers no more in a moment.
-        if metadata.get("deletionTimestamp") or not version.isdigit() or (int(version), digest) not in packages:
+        if "deletionTimestamp" in metadata or version is None or (version, digest) not in packages:
             continue
-        model = Model(int(version), digest, packages[int(version), digest])
-        found[model] = Served(model, metadata["name"], metadata["namespace"], not_ready(document))
+        state = readiness(document, name=metadata["name"], digest=digest, deployment=None, pods=())
+        model = Model(version, digest, packages[version, digest])
+        problem = "" if state.ready else f"{state.condition} {state.remedy}"
+        found[model] = Served(model, server_url(use_case, version, metadata["namespace"]), problem)
     return found
 
 
@@ -60,26 +54,16 @@ def running(found: Mapping[Model, Served], standing: RouteTable) -> dict[Model, 
     """What runs, as the plan sees it: ready once is ready for good, as one that died comes back at the same address.
 
     Args:
-        found: The InferenceServices.
+        found: The servers.
         standing: The routes that stand: what they name was ready.
     """
-    return {model: Running(not service.problem or _names(standing, model)) for model, service in found.items()}
+    return {model: Running(not server.problem or _names(standing, model)) for model, server in found.items()}
 
 
-def service_troubles(desired: Desired, found: Mapping[Model, Served], use_case: str) -> list[str]:
+def server_troubles(desired: Desired, found: Mapping[Model, Served]) -> list[str]:
     """What is wrong with the versions that should be served, in words; the live one first."""
     order = dict.fromkeys((*filter(None, (desired.live, desired.candidate)), *sorted(desired.models)))
-    troubles = []
-    for model in order:
-        service = found.get(model)
-        if service is None:
-            troubles.append(
-                f"Version {model.version} has no InferenceService with the digest {model.digest[:12]}."
-                f" Make it with: ninefold release serve {use_case} {model.version}"
-            )
-        elif service.problem:
-            troubles.append(f"Version {model.version}: {service.problem}")
-    return troubles
+    return [f"Version {m.version}: {found[m].problem}" for m in order if m in found and found[m].problem]
 
 
 def _names(table: RouteTable, model: Model) -> bool:

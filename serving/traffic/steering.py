@@ -18,7 +18,9 @@ from ninefold.settings import Settings
 from ninefold.store import Store
 from serving.traffic.actuator import Actuator
 from serving.traffic.carrier import FIELD_MANAGER, HttpRoutes
+from serving.traffic.httproutes import client_name
 from serving.traffic.leadership import Leadership
+from serving.traffic.servers import RELEASE_MANAGER, Servers
 
 log = structlog.get_logger()
 
@@ -136,11 +138,13 @@ def steering(settings: Settings, use_case: str, store: Store) -> Steering:
     )
     leadership = Leadership(
         api,
-        name=f"ninefold-rollout-{use_case}",
+        name=f"ninefold-rollout-{client_name(use_case)}",
         namespace=namespace,
         # A pod's name is its host's, and two processes of one machine are told apart.
         holder=f"{socket.gethostname()}_{os.getpid()}",
         clock=WallClock(),
         lasting=LEASE,
     )
-    return Steering(Actuator(use_case, store, api, carrier), leadership, use_case)
+    releasing = ClusterApi(namespace, field_manager=RELEASE_MANAGER, patience=_PATIENCE, timeout=_TIMEOUT)
+    servers = Servers(releasing, use_case, settings)
+    return Steering(Actuator(use_case, store, servers, carrier, api), leadership, use_case)

@@ -179,7 +179,7 @@ def inference_service(use_case: str, version: int, digest: str, *, ready: bool =
             "name": f"{use_case}-v{version}",
             "namespace": "ninefold",
             "labels": {"ninefold.dev/use-case": use_case, "ninefold.dev/version": str(version)},
-            "annotations": {"ninefold.dev/digest": digest},
+            "annotations": {"ninefold.dev/digest": digest, "serving.kserve.io/deploymentMode": "Standard"},
         },
         "status": {"conditions": [*status, {"type": "Ready", "status": str(ready)}]},
     }

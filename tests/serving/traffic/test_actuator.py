@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,11 +15,14 @@ from ninefold.clock import EventClock
 from ninefold.errors import ClusterError, NinefoldError, ObjectChanged, StoreError, Unavailable
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.routes import RouteTable
+from ninefold.settings import Settings
 from ninefold.store import Store, StoredRollout, open_store
 from serving.traffic.actuator import Actuator
 from serving.traffic.carrier import HttpRoutes
 from serving.traffic.mirror import REVISION
+from serving.traffic.servers import Servers
 
+SETTINGS = Settings()
 POLICY = RolloutPolicy(steps=(0.05, 0.5))
 AWAY = Unavailable("The API server gave no answer.")
 
@@ -48,7 +51,8 @@ class House:
     def another(self, api: Pretended | None = None) -> Actuator:
         api = api or self.api.as_manager("ninefold-rollout")
         routes = HttpRoutes(api, "parcels", namespace="ninefold", timeout_seconds=0.5, monotonic=self.seconds)
-        return Actuator("parcels", self.store, api, routes, monotonic=self.seconds)
+        servers = Servers(api, "parcels", SETTINGS)  # type: ignore[arg-type]
+        return Actuator("parcels", self.store, servers, routes, api, monotonic=self.seconds)
 
     def serve(self, version: int, **more: Any) -> None:
         made = inference_service("parcels", version, f"d{version}", **more)
@@ -102,18 +106,18 @@ def test_a_rollout_goes_through_the_gateway_and_the_front_end_follows(house: Hou
     assert (house.published.live, sorted(house.published.variants), house.problem) == (1, [0, 1], "")
     assert house.shares == {"parcels-v1-predictor": 1}
     assert house.route()["metadata"]["annotations"]["ninefold.dev/rollout"] == "none"
-    assert house.published.variants[1].url == "http://parcels-v1-predictor.ninefold:80"
+    assert house.published.variants[1].url == "http://parcels-v1-predictor.ninefold.svc.cluster.local"
     assert house.published.variants[1].package == "s3://m/d1"
 
     rollout = house.open()
     house.actuator.act()
     assert house.published.candidate is None
-    assert "Version 2 has no InferenceService" in house.problem
+    assert house.problem == "Version 2: its InferenceService was missing and is made."
+    made = house.api.objects["InferenceService", "parcels-v2"]
+    assert made["spec"]["predictor"]["model"]["storageUri"] == "s3://m/d2"
     house.serve(2, ready=False, why="0 of 1 pods are ready")
     house.actuator.act()
-    assert "Version 2: InferenceService parcels-v2 in namespace ninefold is not ready: PredictorReady: 0 of" in (
-        house.problem
-    )
+    assert "Version 2: InferenceService parcels-v2: PredictorReady is False: MinimumReplicas" in house.problem
     house.serve(2)
     house.actuator.act()
     assert (house.published.candidate, house.published.shadow, house.problem) == (2, False, "")
@@ -183,9 +187,7 @@ def test_the_front_end_is_not_sent_where_the_gateway_has_not_looked(house: House
     for parent in (route := house.route("parcels-inner"))["status"]["parents"]:
         parent["conditions"] = conditions(route["metadata"]["generation"], ResolvedRefs="BackendNotFound")
     house.actuator.act()
-    assert (
-        "is not taken by the Gateway models-inner: BackendNotFound: About ResolvedRefs (KServe" in house.problem
-    )
+    assert "is not taken by the Gateway models-inner: BackendNotFound: About ResolvedRefs (KServe" in house.problem
     for name in ("parcels", "parcels-inner"):
         route = house.route(name)
         route["status"]["parents"][0]["conditions"] = conditions(route["metadata"]["generation"])
@@ -351,7 +353,7 @@ def test_whatever_fails_in_between_revisions_grow_and_all_is_in_force_in_the_end
         house.open()
         house.serve(2)
         both = [house.actuator, house.another()]
-        apis: list[Pretended] = [actuator._api for actuator in both]  # type: ignore[misc]
+        apis: list[Pretended] = [actuator._events for actuator in both]  # type: ignore[misc]
         moves: list[tuple[Any, int | None]] = [("shadow", None), ("canary", 0), ("canary", 1)]
         moves.append(data.draw(st.sampled_from([("promoted", None), ("rolled_back", None)])))
         newest = {"route": 0, "store": 0}
@@ -382,3 +384,34 @@ def test_whatever_fails_in_between_revisions_grow_and_all_is_in_force_in_the_end
         assert (house.published.live, house.published.candidate, house.problem) == (live, None, "")
         assert house.shares == {f"parcels-v{live}-predictor": 1}
         assert house.route()["metadata"]["annotations"][REVISION] == str(house.published.revision)
+
+
+def test_servers_that_nobody_needs_go_and_those_in_the_routes_stay(house: House) -> None:
+    clock = EventClock(datetime.now(UTC))
+    house.store.clock = clock
+    for candidate in (2, 3):
+        house.store.open_rollout(
+            "parcels", incumbent=candidate - 1, candidate=candidate, policy=POLICY.to_json(), actor="release"
+        )
+        house.serve(candidate)
+        house.step("shadow")
+        house.actuator.act()
+        house.step("promoted")
+        house.actuator.act()
+        clock.advance(clock.now() + timedelta(minutes=1))
+    there = {name for kind, name in house.api.objects if kind == "InferenceService"}
+    assert there == {"parcels-v0", "parcels-v1", "parcels-v2", "parcels-v3"}
+    clock.advance(clock.now() + timedelta(minutes=10))
+    house.actuator.act()
+    # The last one that was live stays warm.
+    there = {name for kind, name in house.api.objects if kind == "InferenceService"}
+    assert there == {"parcels-v0", "parcels-v2", "parcels-v3"}
+    house.actuator.act()
+    assert house.known == ["0", "2", "3"]
+    # Gone back to by hand, to one that is gone: it is made anew, and answers when it is ready.
+    house.store.set_state("parcels", 1, "live")
+    house.actuator.act()
+    assert (house.published.live, "made" in house.problem) == (3, True)
+    house.serve(1)
+    house.actuator.act()
+    assert (house.published.live, house.problem) == (1, "")
