@@ -9,23 +9,25 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from children import runs, wait_until
 
+from ninefold.clock import format_instant
 from ninefold.package import write_package
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.routes import read_routes
-from ninefold.settings import Serving, Settings
+from ninefold.settings import Rollouts, Serving, Settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store
 from ninefold.usecase import load_use_case
-from serving.supervisor import desired
 from serving.supervisor.state import SupervisorState, read_state
 from serving.supervisor.status import RolloutRow, rollout_row
 from serving.supervisor.supervisor import Supervisor
+from serving.traffic import desired
 
 PREDICT = "/v1/models/arrivals:predict"
 
@@ -55,9 +57,16 @@ class Seen:
 
 
 @contextlib.contextmanager
-def load(supervisor: Supervisor, askers: int = 3) -> Iterator[Seen]:
-    """Asks the front end of many flights until the block ends."""
+def load(supervisor: Supervisor, askers: int = 3, departed: datetime | None = None) -> Iterator[Seen]:
+    """Asks the front end of many flights until the block ends, by default of flights of the example's day."""
     example = {f.name: f.example for f in load_use_case("arrivals").request if f.example is not None}
+    if departed is not None:
+        example |= {
+            "date": departed.date().isoformat(),
+            "scheduled_departure": format_instant(departed),
+            "scheduled_arrival": format_instant(departed + timedelta(hours=3)),
+            "departed_at": format_instant(departed),
+        }
     seen, ending = Seen(), threading.Event()
 
     def ask(first: int) -> None:
@@ -123,6 +132,16 @@ def test_from_shadow_to_promotion_and_through_a_death_no_request_fails(
         rollout: dict[str, Any] = answer.json()["rollout"] or {}
         return rollout
 
+    def die(name: str) -> None:
+        killed = next(process for process in state().processes if process.name == name)
+        os.kill(killed.pid or 0, signal.SIGKILL)
+        wait_until(
+            lambda: any(
+                (p.name, p.restarts, p.state) == (name, killed.restarts + 1, "ready") for p in state().processes
+            ),
+            180,
+        )
+
     with Supervisor(settings, "arrivals") as supervisor:
         supervisor.wait_ready(180)
         rollout = store.open_rollout("arrivals", incumbent=1, candidate=2, policy=policy, actor="test")
@@ -140,14 +159,11 @@ def test_from_shadow_to_promotion_and_through_a_death_no_request_fails(
             moved = {flight for flight, sides in seen.sides.items() if sides == {"live", "candidate"}}
             assert seen.fallbacks.keys() == {None}
 
-            candidate = next(process for process in state().processes if process.name == "model 2")
-            os.kill(candidate.pid or 0, signal.SIGKILL)
-            wait_until(
-                lambda: any((p.name, p.restarts, p.state) == ("model 2", 1, "ready") for p in state().processes), 180
-            )
-            answered = seen.versions[2]
-            wait_until(lambda: seen.versions[2] > answered + 20, 30)
-            assert seen.fallbacks.keys() <= {None, "model_unreachable"}
+            for name in ("model 2", "model 1", "gateway"):
+                die(name)
+                answered = seen.versions[2]
+                wait_until(lambda before=answered: seen.versions[2] > before + 20, 30)
+                assert seen.fallbacks.keys() <= {None, "model_unreachable"}, name
 
             fallbacks, old = seen.fallbacks.total() - seen.fallbacks[None], state()
             move("promoted", live=2)
@@ -163,3 +179,39 @@ def test_from_shadow_to_promotion_and_through_a_death_no_request_fails(
             assert given == fallbacks, "the promotion itself costs nobody an answer"
     assert seen.statuses.keys() == {200}
     assert 0 < len(moved) < len(seen.sides), "who is in goes over with the share, and only they"
+
+
+@pytest.mark.timeout(600)
+def test_the_controller_takes_a_candidate_into_shadow_and_out_when_it_hangs(
+    with_gateway: Settings, store: Store
+) -> None:
+    """The process that the supervisor starts, by the wall clock: nobody else moves the rollout."""
+    settings = with_gateway.model_copy(
+        update={"rollout": Rollouts(look_seconds=0.5), "serving": Serving(model_timeout_seconds=1.0)}
+    )
+    for seed in range(3):
+        digest, uri = package(settings, seed)
+        store.register_version("arrivals", digest, uri, version=seed)
+    store.set_state("arrivals", 1, "live")
+    policy = RolloutPolicy().to_json()
+
+    def history() -> list[tuple[str, str]]:
+        return [(step.actor, step.to_state) for step in store.steps(rollout.rollout_id)]
+
+    with Supervisor(settings, "arrivals") as supervisor:
+        supervisor.wait_ready(180)
+        rollout = store.open_rollout("arrivals", incumbent=1, candidate=2, policy=policy, actor="test")
+        # What is judged was decided lately.
+        with load(supervisor, departed=datetime.now(UTC)) as seen:
+            wait_until(lambda: ("controller", "shadow") in history(), 180)
+            found = read_state(settings.home)
+            assert found is not None
+            hung = next(process for process in found.processes if process.name == "model 2")
+            os.kill(hung.pid or 0, signal.SIGSTOP)
+            wait_until(lambda: ("controller", "rolled_back") in history(), 120)
+            last = store.steps(rollout.rollout_id)[-1]
+            assert any("failed" in reason for reason in last.reasons), last.reasons
+            wait_until(lambda: (t := read_routes(supervisor.routes)) is not None and t.candidate is None)
+            os.kill(hung.pid or 0, signal.SIGCONT)
+    assert seen.statuses.keys() == {200}
+    assert (seen.versions.keys(), seen.fallbacks.keys()) == ({1}, {None}), "who asked noticed nothing"
