@@ -3,9 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := $(addprefix --extra ,features training serving gateway monitoring cluster usecases bench dev)
+# What each image installs beside the core. An image's versions are those of all.txt, which the tests run with.
+IN_PIPELINE := features training monitoring cluster usecases
+IN_SERVING := serving cluster
+IN_LABELLING := labelling
+# Of images: their base and where their names begin; the engine, found when not named; flags of its build and run.
+BASE ?= python:3.11-slim
+IMAGES ?= localhost/ninefold
+ENGINE ?=
+IMAGE_FLAGS ?=
+RUN_FLAGS ?=
+TARGETS ?= pipeline serving labelling
+ENGINE_OPTIONS = --engine='$(ENGINE)' --prefix='$(IMAGES)' --base='$(BASE)'
+LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header
+IMAGE_LOCK := --python-platform linux --constraint requirements/all.txt
 export PYTHONSAFEPATH := 1
 
-.PHONY: install demo test test-long check format bench compile lock clean
+.PHONY: install demo test test-long check format bench compile lock images images-test clean
 
 install: $(VENV)/.installed  ## Install everything into .venv
 
@@ -45,8 +59,17 @@ compile: install  ## Compile the pipelines
 	@$(BIN)/ninefold compile
 
 lock: install  ## Renew requirements/ from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(EXTRAS) --output-file requirements/all.txt pyproject.toml
-	@echo uv setuptools | tr ' ' '\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --output-file requirements/installer.txt -
+	@$(LOCK) --universal $(EXTRAS) --output-file requirements/all.txt pyproject.toml
+	@echo uv setuptools | tr ' ' '\n' | $(LOCK) --universal --output-file requirements/installer.txt -
+	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_PIPELINE)) --output-file requirements/pipeline.txt pyproject.toml
+	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_SERVING)) --overrides requirements/left-out-of-serving.txt --output-file requirements/serving.txt pyproject.toml
+	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_LABELLING)) --output-file requirements/labelling.txt pyproject.toml
+
+images:  ## Build the images, with docker, podman or buildah
+	@PYTHONPATH=. $(PYTHON) -m images build $(TARGETS) $(ENGINE_OPTIONS) --flags='$(IMAGE_FLAGS)'
+
+images-test: images  ## Run what was built, in read-only containers
+	@PYTHONPATH=. $(PYTHON) -m images test $(ENGINE_OPTIONS) --flags='$(RUN_FLAGS)'
 
 clean:  ## Remove what was installed and what was written
 	@rm -rf $(VENV) .ninefold
