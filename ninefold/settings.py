@@ -112,8 +112,16 @@ class Cluster(_Group):
         description="The gateway's listener for the front end; it tells versions apart by a header.",
     )
     inner_secret: SecretStr | None = Field(None, description="What that listener admits the front end by.")
+    release: Literal["apply", "render"] = Field(
+        "apply",
+        description="`apply`: a release makes the version's InferenceService and waits for it; `render`: it writes it "
+        "beside the run's report, for GitOps, and the rollout waits until somebody has applied it.",
+    )
     ready_seconds: float = Field(
         300.0, gt=0, description="How long a new version's InferenceService is waited for until it is ready."
+    )
+    keep_warm: int = Field(
+        1, ge=0, description="Versions that were live before and keep their model servers, to be gone back to at once."
     )
     service_account: str = Field(
         "ninefold-models", description="Service account of model servers; it holds the credentials of the model store."

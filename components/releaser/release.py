@@ -6,15 +6,15 @@ repeated, and wherever it broke off.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.releaser.deploy import Deploy, no_deployment
 from components.releaser.outcome import Released
-from ninefold.dataset import local_path
 from ninefold.package import verify_package
+from ninefold.package.remote import publish_package
 from ninefold.records import ModelVersion, derived_id
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.store.rollout_rows import ENDED, GOING_ON
@@ -28,40 +28,53 @@ ACTOR = "release"
 """Who opens rollouts and makes versions live, in their histories."""
 
 
-def copy_package(source: Path, digest: str, models_url: str) -> Path:
-    """Copies a verified package into the model store, whole or not at all, and returns its folder.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A package that a run made, verified.
+
+    Args:
+        folder: Where it lies.
+        digest: Its digest.
+        lengths: Window name → length that it was trained with, by its signature.
+    """
+
+    folder: Path
+    digest: str
+    lengths: Mapping[str, str]
+
+
+def read_made(folder: str, digest: str) -> Made:
+    """A package in a folder that holds it under its digest.
 
     Raises:
-        PackageError: The package is not the one that the digest names.
+        PackageError: It is not the one that the digest names.
     """
-    verify_package(source, digest)
-    target = local_path(models_url) / digest
-    if target.exists():
-        verify_package(target, digest)
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".copying-"))
-    copy = temporary / digest
-    shutil.copytree(source, copy)
-    verify_package(copy, digest)
-    copy.rename(target)
-    temporary.rmdir()
-    return target
+    path = Path(folder) / digest
+    views = verify_package(path, digest).signature.views
+    return Made(path, digest, {view.window[0]: view.window[1] for view in views if view.window is not None})
 
 
-def release_baseline(use_case: str, package: Path, digest: str, *, store: Store, models_url: str) -> ModelVersion:
+def release_baseline(
+    use_case: str, package: Made, *, store: Store, models_url: str, deploy: Deploy = no_deployment
+) -> ModelVersion:
     """Registers the baseline as version 0 where none is there yet, or where the baseline's code or training changed.
 
     It goes live when nothing else is.
+
+    Raises:
+        PackageError: The package is not the one that the digest names.
+        NinefoldError: It can't be put where packages lie, or can't be made askable; nothing was registered.
     """
-    folder = copy_package(package, digest, models_url)
+    uri = publish_package(package.folder, package.digest, models_url)
+    # Its number is known, so what is registered is what can be asked.
+    deploy(
+        ModelVersion(
+            use_case=use_case, version=BASELINE, digest=package.digest, uri=uri, state="registered",
+            created_at=store.clock.now(),
+        )
+    )  # fmt: skip
     version = store.register_version(
-        use_case,
-        digest=digest,
-        uri=str(folder),
-        metrics={},
-        lengths=window_lengths(folder, digest),
-        version=BASELINE,
+        use_case, digest=package.digest, uri=uri, metrics={}, lengths=package.lengths, version=BASELINE
     )
     if store.live_version(use_case) is None:
         store.set_state(use_case, version.version, "live", actor=ACTOR, reason="nothing else is live")
@@ -70,8 +83,7 @@ def release_baseline(use_case: str, package: Path, digest: str, *, store: Store,
 
 def release_candidate(
     use_case: str,
-    package: Path,
-    digest: str,
+    package: Made,
     *,
     metrics: Mapping[str, float],
     policy: RolloutPolicy,
@@ -80,6 +92,7 @@ def release_candidate(
     reason: str,
     store: Store,
     models_url: str,
+    deploy: Deploy = no_deployment,
 ) -> Released:
     """Registers a candidate as the next version, and opens its rollout against the live one.
 
@@ -88,8 +101,7 @@ def release_candidate(
 
     Args:
         use_case: Name of the use case.
-        package: The package's folder.
-        digest: Its digest.
+        package: The candidate's package.
         metrics: Offline metrics.
         policy: How it may replace the live version.
         compared_with: The version that its gate compared it with; None where there was none.
@@ -97,17 +109,23 @@ def release_candidate(
         reason: Why it is released: what the gate found.
         store: The production database.
         models_url: Where packages lie.
+        deploy: Makes it askable, once it has its number and before anything depends on it.
 
     Raises:
         PackageError: The package is not the one that the digest names.
+        NinefoldError: It can't be put where packages lie, or can't be made askable: it is registered at most, and the
+            live version goes on.
     """
-    folder = copy_package(package, digest, models_url)
+    uri = publish_package(package.folder, package.digest, models_url)
     version = store.register_version(
-        use_case, digest=digest, uri=str(folder), metrics=dict(metrics), lengths=window_lengths(folder, digest)
+        use_case, digest=package.digest, uri=uri, metrics=dict(metrics), lengths=package.lengths
     )
     number = version.version
     if (known := _known(version, store)) is not None:
         return known
+    # An old package that was never released can have been pruned between the two; from here on it is needed, and stays.
+    publish_package(package.folder, package.digest, models_url)
+    deploy(version)
     live = store.live_version(use_case)
     waiting = next((one for one in store.rollouts(use_case) if one.state == "pending"), None)
     ahead = next(iter(store.rollouts(use_case, states=GOING_ON)), None)
@@ -122,7 +140,7 @@ def release_candidate(
         policy=policy.to_json(),
         actor=ACTOR,
         # Whoever repeats this at the same time opens the same one.
-        rollout_id=derived_id(use_case, "release", digest),
+        rollout_id=derived_id(use_case, "release", package.digest),
         reason=reason,
     )
     gave_way = None if waiting is None else store.find_rollout(waiting.rollout_id)
@@ -150,9 +168,3 @@ def _known(version: ModelVersion, store: Store) -> Released | None:
     if last is not None and last.state != "promoted":
         return Released(version=version.version, outcome="known_ended", rollout=last)
     return Released(version=version.version, outcome="known_retired") if version.state == "retired" else None
-
-
-def window_lengths(folder: Path, digest: str) -> dict[str, str]:
-    """Window name → length that a package was trained with, by its signature."""
-    views = verify_package(folder, digest).signature.views
-    return {view.window[0]: view.window[1] for view in views if view.window is not None}

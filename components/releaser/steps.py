@@ -13,13 +13,14 @@ from components.collector.production import NO_VERSION
 from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
 from components.evaluator.testset import register_test_set
+from components.releaser.deploy import deployment, is_rendered
 from components.releaser.features import bring_online
 from components.releaser.outcome import Released, words
-from components.releaser.release import release_baseline, release_candidate, window_lengths
-from ninefold.clock import Clock, EventClock, WallClock, parse_instant
-from ninefold.settings import Settings, settings
+from components.releaser.release import read_made, release_baseline, release_candidate
+from ninefold.clock import parse_instant
+from ninefold.settings import settings
 from ninefold.store import Measurement, open_store
-from ninefold.store.pruning import newest_instant
+from ninefold.store.present import records_clock
 from ninefold.usecase import load_use_case
 
 
@@ -65,23 +66,24 @@ def record_and_release(
         shutil.copyfile(source, folder / name)
     shutil.copyfile(evidence, folder / "evidence.json")
     register_test_set(here, declared.name, run_id, test)
-    clock = _clock(here, until)
-    store = open_store(here.store_url, clock=clock)
+    asked_until = parse_instant(until, field="until") if until else None
+    with open_store(here.store_url) as opened:
+        clock = records_clock(opened, here.clock, empty=asked_until)
+    store, deploy = open_store(here.store_url, clock=clock), deployment(declared.name, here, folder)
     try:
-        known_by = parse_instant(until, field="until") if until else clock.now()
-        bring_online(declared, _lengths(baseline), settings=here, until=known_by)
-        release_baseline(
-            declared.name, Path(baseline[0]) / baseline[1], baseline[1], store=store, models_url=here.models_url
-        )
+        known_by = asked_until or clock.now()
+        standing = read_made(*baseline)
+        bring_online(declared, standing.lengths, settings=here, until=known_by)
+        release_baseline(declared.name, standing, store=store, models_url=here.models_url, deploy=deploy)
         released = None
         if action == "release" and found.candidate is not None:
+            made = read_made(*candidate)
             # Rows first: a version that is asked before its features are online would answer by its fallback.
-            if _lengths(candidate) != _lengths(baseline):
-                bring_online(declared, _lengths(candidate), settings=here, until=known_by)
+            if made.lengths != standing.lengths:
+                bring_online(declared, made.lengths, settings=here, until=known_by)
             released = release_candidate(
                 declared.name,
-                Path(candidate[0]) / candidate[1],
-                candidate[1],
+                made,
                 metrics={name: value for name, value in found.candidate.metrics.items() if value == value},
                 policy=declared.rollout,
                 compared_with=found.incumbent_version,
@@ -89,6 +91,7 @@ def record_and_release(
                 reason=decided.summary,
                 store=store,
                 models_url=here.models_url,
+                deploy=deploy,
             )
         version = None if released is None else released.version
         store.write_metrics(_measurements(declared.name, found, version, clock.now()))
@@ -96,24 +99,10 @@ def record_and_release(
         store.close()
     result = _result(declared.name, run_id, found, decided, released, folder)
     result["then"] = [] if released is None else words(released, use_case)
+    if is_rendered(here):
+        result["then"].append(f"What its model servers need is in {folder}: apply it as your cluster takes its files.")
     (folder / "result.json").write_text(json.dumps(result, indent=1))
     return NO_VERSION if version is None else version
-
-
-def _clock(settings: Settings, until: str) -> Clock:
-    """Tells when versions and rollouts begin. In a replay that is when the requests are, not when the run is."""
-    if settings.clock == "wall":
-        return WallClock()
-    with open_store(settings.store_url) as store:
-        newest = newest_instant(store)
-    if newest is None and until:
-        newest = parse_instant(until, field="until")
-    return WallClock() if newest is None else EventClock(newest)
-
-
-def _lengths(package: tuple[str, str]) -> dict[str, str]:
-    folder, digest = package
-    return window_lengths(Path(folder) / digest, digest)
 
 
 def _measurements(use_case: str, evidence: Evidence, version: int | None, now: datetime) -> Iterator[Measurement]:

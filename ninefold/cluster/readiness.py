@@ -183,8 +183,9 @@ def _of_service(service: Document, what: str) -> Readiness | None:
         return Readiness(
             ready=False,
             condition=f"{what} has no route: IngressReady is False: {_said(ingress)}.",
-            remedy="In KServe's ConfigMap inferenceservice-config name a Gateway that exists (ingress.kserveIngressGateway), "
-            "or set ingress.disableIngressCreation to true: Ninefold needs no route of KServe's.",
+            remedy="In KServe's ConfigMap inferenceservice-config name a Gateway that exists "
+            "(ingress.kserveIngressGateway), or switch its routes off (ingress.disableIngressCreation): Ninefold has "
+            "its own.",
         )
     for condition in status["conditions"]:
         if condition.get("status") == "False" and condition.get("severity", "") != "Info":

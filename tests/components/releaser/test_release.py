@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.releaser.outcome import Released, words
-from components.releaser.release import release_baseline, release_candidate
+from components.releaser.release import Made, read_made, release_baseline, release_candidate
 from ninefold.errors import PackageError
 from ninefold.fields import Input
 from ninefold.package import write_package
@@ -25,15 +25,15 @@ def store() -> Iterator[Store]:
     opened.close()
 
 
-def _package(folder: Path, mark: str) -> tuple[Path, str]:
+def _package(folder: Path, mark: str) -> Made:
     signature = Signature(
         use_case="arrivals", problem="regression", inputs=(Input(name="x"),), views=(), derive_digest="d", target="y"
     )
     manifest = PackageManifest(
         format="onnx", signature=signature, statistics={"x": InputStatistics(null_share=0.0)}, training={"mark": mark}
     )
-    digest, uri = write_package(str(folder), manifest, {"model.onnx": mark.encode()})
-    return Path(uri), digest
+    digest, _ = write_package(str(folder), manifest, {"model.onnx": mark.encode()})
+    return read_made(str(folder), digest)
 
 
 Release = Callable[..., Released]
@@ -45,10 +45,10 @@ def release(store: Store, tmp_path: Path) -> Release:
 
     def made(mark: str, compared_with: int | None = 0, **policy: Any) -> Released:
         models = str(tmp_path / "models")
-        release_baseline("arrivals", *_package(tmp_path / "made", "baseline"), store=store, models_url=models)
+        release_baseline("arrivals", _package(tmp_path / "made", "baseline"), store=store, models_url=models)
         return release_candidate(
             "arrivals",
-            *_package(tmp_path / "made", mark),
+            _package(tmp_path / "made", mark),
             metrics={"mae": 1.0},
             policy=RolloutPolicy(**policy),
             compared_with=compared_with,
@@ -207,7 +207,7 @@ def test_a_live_version_that_cant_be_served_any_more_is_replaced_at_once(
     release("one")
     replacing = release_candidate(
         "arrivals",
-        *_package(tmp_path / "made", "two"),
+        _package(tmp_path / "made", "two"),
         metrics={},
         policy=RolloutPolicy(),
         compared_with=None,
@@ -223,21 +223,20 @@ def test_a_live_version_that_cant_be_served_any_more_is_replaced_at_once(
 def test_the_baseline_does_not_take_the_place_of_a_live_model(store: Store, release: Release, tmp_path: Path) -> None:
     release("one")
     models = str(tmp_path / "models")
-    release_baseline("arrivals", *_package(tmp_path / "m", "other baseline"), store=store, models_url=models)
+    release_baseline("arrivals", _package(tmp_path / "m", "other baseline"), store=store, models_url=models)
     assert _states(store) == {0: "registered", 1: "live"}
     assert {path.name for path in (tmp_path / "models").iterdir()} > {v.digest for v in store.versions("arrivals")}
 
 
 def test_a_package_with_one_byte_changed_is_not_released(store: Store, tmp_path: Path) -> None:
-    folder, digest = _package(tmp_path / "made", "one")
-    content = bytearray((folder / "model.onnx").read_bytes())
+    made = _package(tmp_path / "made", "one")
+    content = bytearray((made.folder / "model.onnx").read_bytes())
     content[0] ^= 1
-    (folder / "model.onnx").write_bytes(content)
+    (made.folder / "model.onnx").write_bytes(content)
     with pytest.raises(PackageError, match=r"model\.onnx"):
         release_candidate(
             "arrivals",
-            folder,
-            digest,
+            made,
             metrics={},
             policy=RolloutPolicy(),
             compared_with=None,
