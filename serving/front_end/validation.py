@@ -1,7 +1,8 @@
 """Reading the body of a request: bounded, parsed, and every value of every instance checked.
 
 ``Field.check`` is the rule and the source of every message. A checker here takes only values that are plainly right,
-in a fraction of the time, and hands all others to ``Field.check``: the two can't disagree.
+in a fraction of the time, and hands all others to ``Field.check``: the two can't disagree. Most texts (airports, days,
+scheduled times) come again and again, so what a checker made of one is remembered for a while.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ Row = list[Any]
 """The checked values of one instance, in the order of the fields: float, str, aware datetime, or None."""
 
 _LARGEST_EXACT = 2**63
+_MOST_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 64
+"""Characters of a text that is worth to be remembered; with the bound above, a field keeps half a megabyte at most."""
+
+_Checker = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,10 @@ class RequestParser:
         self._max_instances = max_instances
         self._names = frozenset(field.name for field in fields)
         self._order = [field.name for field in fields]
-        self._checks = [(field.name, _checker(field), field) for field in fields]
+        self._checks = [
+            (field.name, _Remembered(check).__getitem__, check, field)
+            for field, check in ((field, _checker(field)) for field in fields)
+        ]
 
     def parse(self, body: bytes | bytearray) -> Batch:
         """Parses and checks a body.
@@ -108,14 +117,34 @@ class RequestParser:
             )
         row = []
         get = instance.get
-        for name, check, field in self._checks:
+        for name, remembered, check, field in self._checks:
             value = get(name)
-            checked = check(value) if value is not None else None
+            checked = remembered(value) if type(value) is str else check(value) if value is not None else None
             row.append(field.check(value, where=f"instances[{place}].") if checked is None else checked)
         return row
 
 
-def _checker(field: Field) -> Callable[[Any], Any]:
+class _Remembered(dict[str, Any]):
+    """Texts, and the values that a checker made of them; a text that is not there is checked.
+
+    Args:
+        check: The checker; what it doesn't take is not remembered.
+    """
+
+    def __init__(self, check: _Checker) -> None:
+        super().__init__()
+        self._check = check
+
+    def __missing__(self, text: str) -> Any:
+        value = self._check(text)
+        if value is not None and len(text) <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[text] = value
+        return value
+
+
+def _checker(field: Field) -> _Checker:
     """A function that returns the checked value of what is plainly right, and None for what ``Field.check`` decides."""
     match field.kind:
         case "number":
@@ -176,7 +205,7 @@ def _text(value: Any) -> str | None:
     return value if type(value) is str and len(value) <= MAX_TEXT_LENGTH and "\0" not in value else None
 
 
-def _closed_category(field: Field) -> Callable[[Any], str | None]:
+def _closed_category(field: Field) -> _Checker:
     categories = frozenset(field.categories) if field.categories is not None else None
     match_whole = re.compile(field.pattern).fullmatch if field.pattern is not None else None
 
