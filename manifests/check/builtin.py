@@ -12,9 +12,9 @@ from typing import Any
 
 GROUPS = frozenset(
     {
-        "", "admissionregistration.k8s.io", "apiextensions.k8s.io", "apps", "autoscaling", "batch", "coordination.k8s.io",
-        "discovery.k8s.io", "networking.k8s.io", "node.k8s.io", "policy", "rbac.authorization.k8s.io",
-        "scheduling.k8s.io", "storage.k8s.io",
+        "", "admissionregistration.k8s.io", "apiextensions.k8s.io", "apps", "autoscaling", "batch",
+        "coordination.k8s.io", "discovery.k8s.io", "networking.k8s.io", "node.k8s.io", "policy",
+        "rbac.authorization.k8s.io", "scheduling.k8s.io", "storage.k8s.io",
     }
 )  # fmt: skip
 """Groups that are Kubernetes' own."""

@@ -28,6 +28,9 @@ class Definitions:
         source: Where they come from, for people.
         files: Group and kind → the file that defines it.
         loaded: API version and kind → schema, where they are known already.
+
+    Attributes:
+        known: Whether there are any.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Definitions:
         self.source = source
         self._files = dict(files or {})
         self._loaded: dict[Kind, Any] = dict(loaded or {})
+        self.known = bool(self._files or self._loaded)
 
     @classmethod
     def of_folder(cls, folder: Path) -> Definitions:

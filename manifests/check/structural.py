@@ -110,7 +110,7 @@ def _junctions(schema: Schema, value: Any, path: str) -> Iterator[str]:
         if parts:
             fitting = sum(next(faults(part, value, path, strict=False), None) is None for part in parts)
             if fitting == 0 or (most is not None and fitting > most):
-                yield f"{path} fits {fitting} of the {len(parts)} forms of which it has to fit {'one' if most else 'any'}"
+                yield f"{path} fits {fitting} of {len(parts)} forms; it has to fit {'one' if most else 'some'}"
     if "not" in schema and next(faults(schema["not"], value, path, strict=False), None) is None:
         yield f"{path} has a form that it must not have"
 
