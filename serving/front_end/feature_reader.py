@@ -7,9 +7,10 @@ is required, the request is answered by the fallback.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from ninefold.errors import StoreError
@@ -20,6 +21,9 @@ from ninefold.records import Fallback, entity_key
 from serving.front_end.columns import ColumnMaker
 from serving.front_end.metrics import Metrics
 from serving.front_end.validation import Row
+
+_MOST_KEYS = 20_000
+"""Entities of one key whose text is kept; one takes about a quarter of a kilobyte."""
 
 UNREADABLE = "unreadable:online"
 """Flag of a request whose features could not be read at all."""
@@ -63,13 +67,39 @@ class ViewState:
     state: str
 
 
+class _Pairs(dict[Any, tuple[tuple[str, str], ...]]):
+    """Values of an entity's key → what is asked for of it: each of its views, with the key's text.
+
+    Flights share planes, routes and airports, so most of it is there already. A key of one field is its bare value.
+
+    Args:
+        views: The views of this key.
+    """
+
+    def __init__(self, views: Iterable[str]) -> None:
+        super().__init__()
+        self._views = tuple(views)
+
+    def __missing__(self, values: Any) -> tuple[tuple[str, str], ...]:
+        if len(self) >= _MOST_KEYS:
+            self.clear()
+        key = entity_key(values if type(values) is tuple else (values,))
+        pairs = self[values] = tuple((view, key) for view in self._views)
+        return pairs
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A feature view, compiled: flags ready, places instead of names."""
+    """A feature view, compiled: flags ready, places instead of names.
+
+    ``group`` are the places of its key in a request's row, ``at`` is its place among the rows that are read for it.
+    """
 
     view: str
     features: tuple[str, ...]
-    group: int
+    group: tuple[int, ...]
+    at: int
+    width: int
     nulls: tuple[None, ...]
     time_to_live: timedelta | None
     window: bool
@@ -99,10 +129,14 @@ class FeatureReader:
         metrics: Metrics,
     ) -> None:
         places = {item.name: place for place, item in enumerate(fields)}
-        # Views of one key share its text.
-        groups = list(dict.fromkeys(view.key for view in views))
-        self._groups = [tuple(places[name] for name in key) for key in groups]
-        self._views = [_compiled(view, groups.index(view.key)) for view in views]
+        # Views of one key share its text, so their rows are asked for side by side.
+        self._groups = {key: tuple(places[name] for name in key) for key in dict.fromkeys(view.key for view in views)}
+        by_group = [view.view for key in self._groups for view in views if view.key == key]
+        self._views = [_compiled(view, self._groups[view.key], by_group.index(view.view)) for view in views]
+        self._pairs = [
+            (itemgetter(*group), _Pairs(view.view for view in views if view.key == key).__getitem__)
+            for key, group in self._groups.items()
+        ]
         self._windows = [view for view in self._views if view.window]
         self._store = store
         self._stale_after = stale_after
@@ -148,16 +182,16 @@ class FeatureReader:
         step = len(self._views)
         for place, at in enumerate(decided):
             states = []
-            for offset, view in enumerate(self._views):
-                row = found[place * step + offset]
+            for view in self._views:
+                row = found[place * step + view.at]
                 watermark = self._watermarks[view.view]
                 stale = view.window and self._is_stale(watermark, now)
                 states.append(
                     ViewState(
                         view=view.view,
                         features=view.features,
-                        asked=all(rows[place][column] is not None for column in self._groups[view.group]),
-                        key=wanted[place * step + offset][1],
+                        asked=all(rows[place][column] is not None for column in view.group),
+                        key=wanted[place * step + view.at][1],
                         known_at=row.known_at if row else None,
                         watermark=watermark,
                         state=_state(view, row, at, stale),
@@ -166,10 +200,10 @@ class FeatureReader:
             yield states
 
     def _wanted(self, rows: Sequence[Row]) -> list[tuple[str, str]]:
-        wanted = []
+        wanted: list[tuple[str, str]] = []
         for row in rows:
-            keys = [entity_key([row[place] for place in group]) for group in self._groups]
-            wanted += [(view.view, keys[view.group]) for view in self._views]
+            for values_of, pairs_of in self._pairs:
+                wanted += pairs_of(values_of(row))
         return wanted
 
     def _stale_windows(self, now: datetime) -> frozenset[str]:
@@ -193,8 +227,9 @@ class FeatureReader:
         values: list[Any] = []
         flags: list[str] = []
         fallback: Fallback | None = None
-        for view, row in zip(self._views, found, strict=True):
-            if row is None or len(row.values) != len(view.nulls):
+        for view in self._views:
+            row = found[view.at]
+            if row is None or len(row.values) != view.width:
                 # A row of another width belongs to a view that was declared anew under the same name.
                 values += view.nulls
                 flags.append(view.missing)
@@ -223,12 +258,14 @@ class FeatureReader:
         )
 
 
-def _compiled(view: FeatureView, group: int) -> _View:
+def _compiled(view: FeatureView, group: tuple[int, ...], at: int) -> _View:
     logical = view.window[0] if view.window is not None else view.view
     return _View(
         view=view.view,
         features=view.features,
         group=group,
+        at=at,
+        width=len(view.columns),
         nulls=(None,) * len(view.columns),
         time_to_live=timedelta(seconds=view.time_to_live) if view.time_to_live is not None else None,
         window=view.source == "window",
