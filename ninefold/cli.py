@@ -13,7 +13,7 @@ from ninefold import __version__
 from ninefold.errors import NinefoldError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("pipelines.commands:run", "Run a pipeline here: training, tuning or monitoring."),
+    "run": ("pipelines.commands:run", "Run a pipeline here: training, tuning, monitoring, materialization or retention."),
     "compile": ("pipelines.commands:compile_pipelines", "Compile the pipelines to pipelines/compiled/."),
     "schedule": ("pipelines.commands:schedule", "Run a pipeline again and again, by a six-field cron expression."),
     "orchestrator": ("pipelines.commands:orchestrator", "Serve the runs API: POST /v1/runs."),
@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("serving.supervisor.commands:down", "Stop what `up` started."),
     "status": ("serving.supervisor.commands:status", "Show what is served and how it does."),
     "doctor": ("serving.supervisor.commands:doctor", "Check this machine and say what is missing."),
+    "release": ("components.releaser.commands:app", "Versions' model servers on a cluster: write, apply, retire them."),
     "rollout": ("serving.rollout.commands:app", "Replace the live version step by step; look at it, act on it."),
     "replay": ("pipelines.commands:replay", "Replay history as live traffic, in event time."),
     "demo": ("pipelines.commands:demo", "The whole loop on real flights, start to end."),

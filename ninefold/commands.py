@@ -9,15 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ninefold.errors import ConfigurationError, NotFound, StoreError, UnknownUseCase, UsageError
+from ninefold.errors import NotFound, StoreError, UsageError
 from ninefold.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime, timedelta
+    from collections.abc import Sequence
 
     from ninefold.records import ModelVersion
-    from ninefold.store import Store
     from ninefold.store.erasure import EntityKey
     from ninefold.store.pruning import Pruning
     from ninefold.usecase import UseCase
@@ -180,17 +178,13 @@ def prune_store(
     """Remove what is older than the settings' retention says. Services may run meanwhile."""
     from ninefold.clock import WallClock, parse_instant
     from ninefold.store import open_store
-    from ninefold.store.leftovers import prune_files
-    from ninefold.store.pruning import prune_records
+    from ninefold.store.prune import prune
 
-    here, actor = settings(), by or _user()
-    with open_store(here.store_url) as opened:
-        now = _present(opened) if as_of is None else parse_instant(as_of, field="--as-of")
-        windows = _longest_windows(opened, use_case or [])
-        if as_of is None:
-            _refuse_to_empty(opened, now)
-        done = list(prune_records(opened, here.retention, windows, now=now, actor=actor, dry_run=dry_run))
-        done += prune_files(opened, here, now=WallClock().now(), actor=actor, dry_run=dry_run)
+    with open_store(settings().store_url) as opened:
+        done = prune(
+            opened, settings(), WallClock(), use_cases=use_case or [], actor=by or _user(), dry_run=dry_run,
+            as_of=None if as_of is None else parse_instant(as_of, field="--as-of"), vouched=as_of is not None,
+        )  # fmt: skip
         if vacuum and not dry_run:
             opened.tidy(compact=True)
     _show_prunings(done, dry_run)
@@ -218,6 +212,7 @@ def forget_key(
     from ninefold.store.erased_files import drop_references, erase_from_parquet, erase_online
     from ninefold.store.erasure import erase_records, key_of
     from ninefold.store.leftovers import going_run
+    from ninefold.store.prune import present
     from ninefold.store.shipper import ship_whole
     from ninefold.usecase import load_use_case
 
@@ -228,7 +223,8 @@ def forget_key(
             raise StoreError(f"The run {run} may bring the key back.", remedy="Try again when it has ended.")
         for folder in [] if dry_run else _journals(declared.name):
             ship_whole(folder, opened)
-        removed = erase_records(opened, declared, entity, now=_present(opened), actor=by or _user(), dry_run=dry_run)
+        now = present(opened, here, WallClock())
+        removed = erase_records(opened, declared, entity, now=now, actor=by or _user(), dry_run=dry_run)
         in_log = not dry_run and not opened.tidy()
         lengths = [version.lengths for version in opened.versions(declared.name)]
         online = open_online_store(here.online_url)
@@ -277,60 +273,17 @@ def _name_what_holds_it(declared: UseCase, entity: EntityKey) -> None:
     typer.echo("- copies and backups of the home folder and the store.")
 
 
-def _present(opened: Store) -> datetime:
-    """Now, by the clock that records go by."""
-    from ninefold.clock import WallClock
-    from ninefold.store.pruning import newest_instant
+def _show_prunings(done: Sequence[Pruning], dry_run: bool) -> None:
+    from ninefold.store.prune import table
 
-    if settings().clock == "event" and (newest := newest_instant(opened)) is not None:
-        return newest
-    return WallClock().now()
-
-
-def _longest_windows(opened: Store, paths: Iterable[str]) -> dict[str, timedelta | None]:
-    """Use case with records → its longest window; None where its declaration is not found."""
-    from ninefold.store.pruning import use_cases_with_records
-    from ninefold.store.retention import longest_window
-    from ninefold.usecase import load_use_case
-
-    declared = {found.name: found for found in map(load_use_case, paths)}
-    windows: dict[str, timedelta | None] = {}
-    for name in use_cases_with_records(opened):
-        try:
-            found = declared[name] if name in declared else load_use_case(name)
-        except (UnknownUseCase, ConfigurationError):
-            windows[name] = None
-            continue
-        windows[name] = longest_window(found, [version.lengths for version in opened.versions(name)])
-    return windows
-
-
-def _refuse_to_empty(opened: Store, now: datetime) -> None:
-    """A clock that jumped ahead makes everything old."""
-    from datetime import timedelta
-
-    from ninefold.clock import format_instant
-    from ninefold.store.pruning import newest_instant
-
-    policy, newest = settings().retention, newest_instant(opened)
-    days = [d for d in (policy.predictions_days, policy.truths_days, policy.events_days) if d is not None]
-    if days and newest is not None and newest < now - timedelta(days=min(days)):
-        raise UsageError(
-            f"The newest record is of {format_instant(newest)}: at {format_instant(now)} all are past their age.",
-            remedy="Check the clock; if it is right, say so with --as-of.",
-        )
-
-
-def _show_prunings(done: Iterable[Pruning], dry_run: bool) -> None:
-    table = Table("use case", "kind", "would go" if dry_run else "went", "stay", "older than", "what stays by rule")
-    for part in done:
-        if part.removed or part.kept:
-            before = "" if part.cutoff is None else f"{part.cutoff:%Y-%m-%d %H:%M}"
-            table.add_row(part.use_case, part.kind, f"{part.removed:,}", f"{part.kept:,}", before, part.held_by)
-    if table.row_count:
-        Console().print(table)
-    else:
+    header, rows = table(done, dry_run=dry_run)
+    if not rows:
         typer.echo("There is nothing that could be pruned.")
+        return
+    shown = Table(*header)
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
 
 
 def _user() -> str:

@@ -22,6 +22,7 @@ from ninefold.service import JSON, authenticated, read_json, service_app
 from ninefold.settings import Settings
 from ninefold.store import Run, Store
 from ninefold.store.workers import end_abandoned
+from pipelines.compile import PIPELINES
 from pipelines.launch import execute_run, read_result, request_run
 from pipelines.run import Step
 
@@ -180,7 +181,7 @@ OPENAPI: dict[str, Any] = {
                                 "required": ["pipeline", "use_case"],
                                 "additionalProperties": False,
                                 "properties": {
-                                    "pipeline": {"enum": ["training", "tuning", "monitoring"]},
+                                    "pipeline": {"enum": list(PIPELINES)},
                                     "use_case": {"type": "string", "example": "arrivals"},
                                     "parameters": {
                                         "type": "object",

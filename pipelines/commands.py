@@ -18,11 +18,19 @@ from pipelines.launch import execute_run, request_run
 from pipelines.progress import print_result, step_lines
 
 UseCaseArgument = Annotated[str, typer.Argument(help="Name of a folder in usecases/, or an import path.")]
-Pipeline = Annotated[str, typer.Argument(help="Which pipeline: training, tuning or monitoring.")]
-Until = Annotated[
-    str, typer.Option(help="Training, tuning: use only what was known before this. Monitoring: end before it.")
+Pipeline = Annotated[
+    str, typer.Argument(help="Which pipeline: training, tuning, monitoring, materialization or retention.")
 ]
-Since = Annotated[str, typer.Option(help="Monitoring: first decision moment (2013-07-01).")]
+Until = Annotated[
+    str,
+    typer.Option(
+        help="Training, tuning: use only what was known before this. Monitoring: end before it. Materialization: rows "
+        "known by it. Retention: ages are counted to it."
+    ),
+]
+Since = Annotated[
+    str, typer.Option(help="Monitoring: first decision moment (2013-07-01). Materialization: rows known since it.")
+]
 MaxTrainingTime = Annotated[float, typer.Option(help="Seconds that the search for a model may take.")]
 SearchTime = Annotated[
     float | None,

@@ -15,6 +15,8 @@ PIPELINES = {
     "training": "pipelines.training:training",
     "tuning": "pipelines.tuning:tuning",
     "monitoring": "pipelines.monitoring:monitoring",
+    "materialization": "pipelines.materialization:materialization",
+    "retention": "pipelines.retention:retention",
 }
 """Pipeline name → import path of its function."""
 

@@ -34,7 +34,17 @@ def main(document: dict[str, Any]) -> None:
         enable_caching=True,
         cache_root=document["cache"],
     )
-    load_object(document["pipeline"], what="pipeline")(**document["arguments"])
+    pipeline = load_object(document["pipeline"], what="pipeline")
+    _try_once(pipeline)
+    pipeline(**document["arguments"])
+
+
+def _try_once(pipeline: Any) -> None:
+    """Takes the retries away, which are for a cluster's troubles: here who started the run wants to know at once."""
+    spec = pipeline.pipeline_spec
+    for component in (spec.root, *spec.components.values()):
+        for task in component.dag.tasks.values():
+            task.ClearField("retry_policy")
 
 
 def _end_with_parent() -> None:

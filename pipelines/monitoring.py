@@ -4,7 +4,7 @@ from kfp import dsl
 
 from components.image import IMAGE
 from components.monitor.component import monitor
-from pipelines.stages import on_image
+from pipelines.platform import MONITORING, Place
 
 
 @dsl.pipeline(
@@ -18,6 +18,8 @@ def monitoring(
     run_id: str = "",
     code_digest: str = "",
     image: str = IMAGE,
+    node_selector: dict[str, str] = {},  # noqa: B006 - KFP reads it as the parameter's default
+    tolerations: list[dict[str, str]] = [],  # noqa: B006
 ) -> None:
     """Monitors a use case.
 
@@ -28,7 +30,10 @@ def monitoring(
         run_id: Names the run's report and result.
         code_digest: Digest of the code that the step runs.
         image: Image that the step runs in.
+        node_selector: Labels of the nodes that may run it.
+        tolerations: Taints of nodes that it bears, as in a pod.
     """
     task = monitor(use_case=use_case, since=since, until=until, run_id=run_id, code_digest=code_digest)
     # What production holds changes without any argument changing.
-    on_image(task, image, caching=False)
+    place = Place(image=image, node_selector=node_selector, tolerations=tolerations)
+    place.run(task, caching=False, settings=MONITORING)

@@ -33,7 +33,7 @@ class Parameters(Protocol):
 def _known(pipeline: str, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
     unknown = sorted(set(document) - set(names))
     if unknown:
-        listed = f"{', '.join(names[:-1])} or {names[-1]}"
+        listed = " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
         raise InvalidInput(unknown[0], f"is no parameter of {pipeline}.", remedy=f"Use {listed}.")
 
 
@@ -42,6 +42,18 @@ def _instant(document: Mapping[str, Any], name: str) -> datetime | None:
     if text is not None and not isinstance(text, str):
         raise InvalidInput(name, f"{text!r} is not a time.", remedy="Write it as 2013-07-01.")
     return parse_instant(text, field=name) if text is not None else None
+
+
+def _text(instant: datetime | None) -> str:
+    return "" if instant is None else format_instant(instant)
+
+
+def _period(pipeline: str, document: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    _known(pipeline, document, ("since", "until"))
+    since, until = _instant(document, "since"), _instant(document, "until")
+    if since is not None and until is not None and since >= until:
+        raise InvalidInput("since", f"{format_instant(since)} is not before {format_instant(until)}.")
+    return since, until
 
 
 def _until(document: Mapping[str, Any], declared: UseCase) -> datetime | None:
@@ -117,7 +129,7 @@ class TrainingParameters:
     def to_json(self) -> dict[str, Any]:
         """What ``from_json`` reads back, without the use case."""
         return {
-            "until": format_instant(self.until) if self.until is not None else "",
+            "until": _text(self.until),
             "max_training_time": self.max_training_time,
             "windows": dict(self.windows),
             "seed": self.seed,
@@ -169,7 +181,7 @@ class TuningParameters:
     def to_json(self) -> dict[str, Any]:
         """What ``from_json`` reads back, without the use case."""
         return {
-            "until": format_instant(self.until) if self.until is not None else "",
+            "until": _text(self.until),
             "max_training_time": self.max_training_time,
             "branches": self.branches,
             "seed": self.seed,
@@ -199,24 +211,80 @@ class MonitoringParameters:
             InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
         """
         load_use_case(use_case)
-        _known("monitoring", document, ("since", "until"))
-        since, until = _instant(document, "since"), _instant(document, "until")
-        if since is not None and until is not None and since >= until:
-            raise InvalidInput("since", f"{format_instant(since)} is not before {format_instant(until)}.")
+        since, until = _period("monitoring", document)
         return cls(use_case=use_case, since=since, until=until)
 
     def to_json(self) -> dict[str, Any]:
         """What ``from_json`` reads back, without the use case."""
-        return {
-            "since": format_instant(self.since) if self.since is not None else "",
-            "until": format_instant(self.until) if self.until is not None else "",
-        }
+        return {"since": _text(self.since), "until": _text(self.until)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaterializationParameters:
+    """What a materialization run is told.
+
+    Args:
+        use_case: Name or import path.
+        since: Rows known since; None for what came since the run before.
+        until: Rows known by; None for now.
+    """
+
+    use_case: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> MaterializationParameters:
+        """Checks and reads parameters.
+
+        Raises:
+            UnknownUseCase: There is no such use case.
+            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
+        """
+        load_use_case(use_case)
+        since, until = _period("materialization", document)
+        return cls(use_case=use_case, since=since, until=until)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        return {"since": _text(self.since), "until": _text(self.until)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionParameters:
+    """What a retention run is told.
+
+    Args:
+        use_case: Name or import path of the use case that the report is kept with.
+        until: Ages are counted to it; None for now.
+    """
+
+    use_case: str
+    until: datetime | None = None
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> RetentionParameters:
+        """Checks and reads parameters.
+
+        Raises:
+            UnknownUseCase: There is no such use case.
+            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
+        """
+        load_use_case(use_case)
+        _known("retention", document, ("until",))
+        return cls(use_case=use_case, until=_instant(document, "until"))
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        return {"until": _text(self.until)}
 
 
 PARAMETERS: Mapping[str, type[Parameters]] = {
     "training": TrainingParameters,
     "tuning": TuningParameters,
     "monitoring": MonitoringParameters,
+    "materialization": MaterializationParameters,
+    "retention": RetentionParameters,
 }
 """Pipeline name → what it is told."""
 

@@ -34,6 +34,8 @@ DOING: Mapping[str, str] = {
     "decide": "deciding by the gates",
     "release": "recording, and releasing when it passed",
     "monitor": "judging production, and alerting",
+    "materialize": "reading history anew and writing its newest rows online",
+    "prune": "removing what is past its age",
 }
 """Step → what it does, in words."""
 
@@ -124,6 +126,8 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     console.print()
     if "state" in result:
         _print_monitoring(console, result)
+    elif "title" in result:
+        _print_table(console, result)
     else:
         if "tuning" in result:
             _print_branches(console, result)
@@ -131,6 +135,14 @@ def print_result(console: Console, result: Mapping[str, Any]) -> None:
     for sentence in result.get("then", ()):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Report: {result['report']}", highlight=False, soft_wrap=True)
+
+
+def _print_table(console: Console, result: Mapping[str, Any]) -> None:
+    table = Table(*result["header"], title=result["title"], title_justify="left")
+    for row in result["rows"]:
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+    console.print(result["summary"], highlight=False)
 
 
 def _print_monitoring(console: Console, result: Mapping[str, Any]) -> None:

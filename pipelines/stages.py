@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from kfp import dsl
 
@@ -12,24 +11,9 @@ from components.evaluator.component import decide, evaluate, evaluate_baseline, 
 from components.featurizer.component import featurize
 from components.preparer.component import prepare, split
 from components.releaser.component import release
+from pipelines.platform import LIGHT, Place, Value
 
 PARTS = ("training", "validation", "test")
-
-Value = Any
-"""A pipeline parameter, an output of a task, or a constant: KFP puts the value in its place when the step runs."""
-
-
-def on_image(task: dsl.PipelineTask, image: Value, *, caching: bool = True) -> dsl.PipelineTask:
-    """Runs a task in the run's image.
-
-    Args:
-        task: The task.
-        image: Image that it runs in.
-        caching: Whether a finished step of the same inputs does; false for what reads or changes production.
-    """
-    task.set_container_image(image)
-    task.set_caching_options(caching)
-    return task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +45,21 @@ class Stages:
         until: Only what was known before this instant is used; empty for everything known.
         run_id: Names the run's report and result.
         code_digest: Digest of the code that the steps run.
-        image: Image that the steps run in.
+        place: Where the steps run.
     """
 
-    def __init__(self, *, use_case: Value, until: Value, run_id: Value, code_digest: Value, image: Value) -> None:
-        self._use_case, self._until, self._run_id, self._code, self._image = (
-            use_case, until, run_id, code_digest, image,
-        )  # fmt: skip
+    def __init__(self, *, use_case: Value, until: Value, run_id: Value, code_digest: Value, place: Place) -> None:
+        self._use_case, self._code, self._place = use_case, code_digest, place
         # What production holds changes without any argument changing: this step is never cached.
-        self._live = self.on_image(look_up(use_case=use_case), caching=False).outputs
-        history = self.on_image(
-            extract(use_case=use_case, production=self._live["production"], code_digest=code_digest)
-        )
+        self._live = place.run(look_up(use_case=use_case, until=until, run_id=run_id), LIGHT, caching=False).outputs
+        self.run_id = self._live["run_id"]
+        history = place.run(extract(use_case=use_case, production=self._live["production"], code_digest=code_digest))
         self.snapshot = history.outputs["snapshot"]
-        parts = self.on_image(split(use_case=use_case, until=until, code_digest=code_digest, snapshot=self.snapshot))
+        parts = place.run(
+            split(use_case=use_case, until=self._live["until"], code_digest=code_digest, snapshot=self.snapshot)
+        )
         self.examples = {name: parts.outputs[name] for name in PARTS}
         self.notes = parts.outputs["notes"]
-
-    def on_image(self, task: dsl.PipelineTask, *, caching: bool = True) -> dsl.PipelineTask:
-        """Runs a task in the run's image, as ``on_image`` does."""
-        return on_image(task, self._image, caching=caching)
 
     def sets(self, windows: Value) -> Sets:
         """Joins features and prepares the sets.
@@ -88,7 +67,7 @@ class Stages:
         Args:
             windows: Window name → length, where another than the declared one is wanted.
         """
-        featurized = self.on_image(
+        featurized = self._place.run(
             featurize(
                 use_case=self._use_case,
                 windows=windows,
@@ -100,11 +79,11 @@ class Stages:
         )
         made = {name: featurized.outputs[f"featurized_{name}"] for name in PARTS}
         prepared = prepare(use_case=self._use_case, code_digest=self._code, notes=self.notes, **made)
-        return Sets(featurized=featurized, prepared=self.on_image(prepared))
+        return Sets(featurized=featurized, prepared=self._place.run(prepared))
 
     def baseline(self, sets: Sets) -> dsl.PipelineTask:
         """Evaluates and packages the baseline."""
-        return self.on_image(evaluate_baseline(code_digest=self._code, **sets.parts(*PARTS)))
+        return self._place.run(evaluate_baseline(code_digest=self._code, **sets.parts(*PARTS)))
 
     def release(self, sets: Sets, *, baseline: dsl.PipelineTask, built: dsl.PipelineTask) -> dsl.PipelineTask:
         """Judges a candidate on the test set, decides, and releases it when it passed.
@@ -115,7 +94,7 @@ class Stages:
             built: Task that built the candidate: its ``Output`` is the digest of its ``package``.
         """
         digest, package, test = built.outputs["Output"], built.outputs["package"], sets["test"]
-        predicted = self.on_image(
+        predicted = self._place.run(
             predict(
                 digest=digest,
                 live_version=self._live["version"],
@@ -127,7 +106,7 @@ class Stages:
                 live_test=sets.featurized.outputs["live_test"],
             )
         )
-        evaluated = self.on_image(
+        evaluated = self._place.run(
             evaluate(
                 use_case=self._use_case,
                 digest=digest,
@@ -139,17 +118,18 @@ class Stages:
             ).after(baseline)
         )
         evidence = evaluated.outputs["evidence"]
-        decided = self.on_image(decide(use_case=self._use_case, code_digest=self._code, evidence=evidence))
-        return self.on_image(
+        decided = self._place.run(decide(use_case=self._use_case, code_digest=self._code, evidence=evidence), LIGHT)
+        return self._place.run(
             release(
                 use_case=self._use_case,
-                run_id=self._run_id,
-                until=self._until,
+                run_id=self.run_id,
+                until=self._live["until"],
                 action=decided.outputs["Output"],
                 baseline_digest=baseline.outputs["Output"],
                 digest=digest,
                 baseline=baseline.outputs["package"],
                 package=package,
+                snapshot=self.snapshot,
                 test=test,
                 evidence=evidence,
                 decision=decided.outputs["decision"],

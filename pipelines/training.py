@@ -7,6 +7,7 @@ from kfp import dsl
 
 from components.image import IMAGE
 from components.model_builder.component import build
+from pipelines.platform import SEARCH, Place
 from pipelines.stages import Stages
 
 
@@ -23,28 +24,35 @@ def training(
     run_id: str = "",
     code_digest: str = "",
     image: str = IMAGE,
+    node_selector: dict[str, str] = {},  # noqa: B006
+    tolerations: list[dict[str, str]] = [],  # noqa: B006
 ) -> None:
     """Trains a use case.
 
     Args:
         use_case: Name or import path.
-        until: Only what was known before this instant is used; empty for everything known.
+        until: Only what was known before this instant is used; empty for now, or everything known where there is no
+            time.
         max_training_time: Seconds that the search for a model may take.
         windows: Window name → length, where another than the declared one is wanted.
         seed: Seed of the search.
         run_id: Names the run's report and result.
         code_digest: Digest of the code that the steps run; it keeps caching right where the image does not change.
         image: Image that the steps run in.
+        node_selector: Labels of the nodes that may run them.
+        tolerations: Taints of nodes that they bear, as in a pod.
     """
-    stages = Stages(use_case=use_case, until=until, run_id=run_id, code_digest=code_digest, image=image)
+    place = Place(image=image, node_selector=node_selector, tolerations=tolerations)
+    stages = Stages(use_case=use_case, until=until, run_id=run_id, code_digest=code_digest, place=place)
     sets = stages.sets(windows)
     baseline = stages.baseline(sets)
-    built = stages.on_image(
+    built = place.run(
         build(
             max_training_time=max_training_time,
             seed=seed,
             code_digest=code_digest,
             **sets.parts("training", "validation"),
-        )
+        ),
+        SEARCH,
     )
     stages.release(sets, baseline=baseline, built=built)

@@ -8,15 +8,27 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def look_up(use_case: str) -> NamedTuple(  # type: ignore[valid-type]
-    "Live", [("version", int), ("digest", str), ("uri", str), ("lengths", dict[str, str]), ("production", str)]
+def look_up(use_case: str, until: str, run_id: str) -> NamedTuple(  # type: ignore[valid-type]
+    "Live",
+    [
+        ("version", int),
+        ("digest", str),
+        ("uri", str),
+        ("lengths", dict[str, str]),
+        ("production", str),
+        ("until", str),
+        ("run_id", str),
+    ],
 ):
-    """What is live, and how much production holds: what later steps' caching goes by. Version -1 is none."""
+    """What is live, and how much production holds: what later steps' caching goes by. Version -1 is none.
+
+    A recurring run is told neither its end nor its name: empty ones are now, and a name made of it.
+    """
     from collections import namedtuple
 
-    from components.collector.production import state_of_production
+    from components.collector.production import named, state_of_production
 
-    found = state_of_production(use_case)
+    found = {**state_of_production(use_case), **named(use_case, until, run_id)}
     return namedtuple("Live", list(found))(**found)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from ninefold.windows.declaration import KNOWN_AT
 if TYPE_CHECKING:
     import polars as pl
 
+    from ninefold.settings import Settings
     from ninefold.store import Store
 
 BATCH = 5_000
@@ -166,6 +168,17 @@ def publish(snapshot: Path, data: Path) -> None:
         temporary = target.with_name(f".{target.name}.publishing")
         shutil.copyfile(source, temporary)
         temporary.replace(target)
+
+
+def bring_history(use_case: UseCase, settings: Settings) -> dict[str, Any]:
+    """Reads sources and production anew, makes that the history in ``data``, and returns its summary."""
+    from ninefold.store import open_store
+
+    with tempfile.TemporaryDirectory() as scratch, open_store(settings.store_url) as store:
+        snapshot = Path(scratch) / "snapshot"
+        summary = extract(use_case, store, snapshot)
+        publish(snapshot, settings.folder("data") / use_case.name)
+    return summary
 
 
 def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from ninefold.clock import WallClock, format_instant
 from ninefold.records import derived_id
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
+from ninefold.store.prune import present
+from ninefold.usecase import TimeSplit, load_use_case
 
 NO_VERSION = -1
 """Stands for "no version is live" where a pipeline parameter has to be a number."""
@@ -35,3 +38,22 @@ def state_of_production(use_case: str) -> dict[str, Any]:
         "lengths": dict(live.lengths) if live is not None else {},
         "production": production,
     }
+
+
+def named(use_case: str, until: str, run_id: str) -> dict[str, str]:
+    """Up to when a run learns, and what it is called, where nobody said.
+
+    Args:
+        use_case: Name or import path.
+        until: As asked; empty for now where the use case is split by time, else for everything known.
+        run_id: As asked; empty for a name made of the use case and the time.
+
+    Returns:
+        ``until`` and ``run_id``.
+    """
+    here, declared = settings(), load_use_case(use_case)
+    if not until and isinstance(declared.split, TimeSplit):
+        with open_store(here.store_url) as store:
+            until = format_instant(present(store, here, WallClock()))
+    made = f"{declared.name}-{WallClock().now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+    return {"until": until, "run_id": run_id or made}

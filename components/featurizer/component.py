@@ -1,4 +1,4 @@
-"""The featurizer's step: a thin shell for Kubeflow Pipelines."""
+"""The featurizer's steps: thin shells for Kubeflow Pipelines."""
 
 from kfp import dsl
 
@@ -31,3 +31,20 @@ def featurize(
         "live_test": live_test.path,
     }
     featurize_parts(use_case, windows, live_lengths, snapshot.path, parts, outputs)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def materialize(
+    use_case: str,
+    since: str,
+    until: str,
+    run_id: str,
+    code_digest: str,
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Reads history anew, and writes its newest rows into the online store."""
+    from components.featurizer.refresh import refresh
+    from components.metrics_artifact import log_metrics
+
+    log_metrics(metrics, refresh(use_case, since, until, run_id, summary.path))

@@ -15,16 +15,21 @@ def release(
     digest: str,
     baseline: dsl.Input[dsl.Model],
     package: dsl.Input[dsl.Model],
+    snapshot: dsl.Input[dsl.Artifact],
     test: dsl.Input[dsl.Dataset],
     evidence: dsl.Input[dsl.Artifact],
     decision: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.HTML],
     summary: dsl.Input[dsl.Markdown],
+    result: dsl.Output[dsl.Artifact],
 ) -> int:
     """Records what was decided; a candidate that passed becomes a version. Returns its number, or -1."""
-    from components.releaser.steps import record_and_release
+    from pathlib import Path
 
-    return record_and_release(
+    from components.releaser.steps import bring_snapshot, record_and_release, result_path
+
+    bring_snapshot(use_case, Path(snapshot.path))
+    version = record_and_release(
         use_case=use_case,
         run_id=run_id,
         until=until,
@@ -37,3 +42,5 @@ def release(
         report=report.path,
         summary=summary.path,
     )
+    Path(result.path).write_text(result_path(use_case, run_id).read_text())
+    return version

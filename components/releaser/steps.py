@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from components.collector.extract import publish
 from components.collector.production import NO_VERSION
 from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
@@ -60,7 +61,7 @@ def record_and_release(
     here, declared = settings(), load_use_case(use_case)
     found = Evidence.from_json(json.loads(Path(evidence).read_text()))
     decided = GateDecision.from_json(json.loads(Path(decision).read_text()))
-    folder = here.folder("reports") / declared.name / run_id
+    folder = result_path(use_case, run_id).parent
     folder.mkdir(parents=True, exist_ok=True)
     for source, name in ((report, "report.html"), (summary, "report.md"), (decision, "decision.json")):
         shutil.copyfile(source, folder / name)
@@ -103,6 +104,18 @@ def record_and_release(
         result["then"].append(f"What its model servers need is in {folder}: apply it as your cluster takes its files.")
     (folder / "result.json").write_text(json.dumps(result, indent=1))
     return NO_VERSION if version is None else version
+
+
+def result_path(use_case: str, run_id: str) -> Path:
+    """Where a run's result goes."""
+    return settings().folder("reports") / load_use_case(use_case).name / run_id / "result.json"
+
+
+def bring_snapshot(use_case: str, snapshot: Path) -> None:
+    """Makes the run's snapshot the history that rows are brought online from, where a step has a home of its own."""
+    here = settings()
+    if here.environment == "cluster":
+        publish(snapshot, here.folder("data") / load_use_case(use_case).name)
 
 
 def _measurements(use_case: str, evidence: Evidence, version: int | None, now: datetime) -> Iterator[Measurement]:

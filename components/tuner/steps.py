@@ -117,8 +117,11 @@ def search_further(
 
 
 def record_tuning(use_case: str, run_id: str, tuning: str) -> None:
-    """Adds what tuning came to to the run's result."""
-    folder = settings().folder("reports") / load_use_case(use_case).name / run_id
-    result = json.loads((folder / "result.json").read_text())
+    """Adds what tuning came to to the run's result; where steps share no home there is none, and its table is shown."""
+    here = settings()
+    path = here.folder("reports") / load_use_case(use_case).name / run_id / "result.json"
+    if here.environment == "cluster":
+        return
+    result = json.loads(path.read_text())
     result["tuning"] = json.loads(Path(tuning).read_text())
-    replace_file(folder / "result.json", json.dumps(result, indent=1).encode())
+    replace_file(path, json.dumps(result, indent=1).encode())

@@ -35,7 +35,7 @@ _GOING = ".pruning-"
 
 
 def prune_files(
-    store: Store, settings: Settings, *, now: datetime, actor: str, dry_run: bool = False
+    store: Store, settings: Settings, *, now: datetime, actor: str, own_run: str = "", dry_run: bool = False
 ) -> Iterator[Pruning]:
     """Removes the files that are past their age, kind by kind.
 
@@ -44,13 +44,14 @@ def prune_files(
         settings: The policy, and where files lie.
         now: The wall clock's instant.
         actor: Who prunes.
+        own_run: Id of the run that prunes; that it goes on holds nothing.
         dry_run: Count, and remove nothing.
     """
     yield _prune_packages(store, settings, now, actor, dry_run)
     policy = settings.retention
     if policy.pipelines_days is not None:
         before = now - timedelta(days=policy.pipelines_days)
-        yield from _prune_pipelines(store, settings.home / "pipelines", before, now, actor, dry_run)
+        yield from _prune_pipelines(store, settings.home / "pipelines", before, now, actor, own_run, dry_run)
         references = sorted((settings.home / "reports").glob("*/monitor/reference-*"))
         yield _prune_aged(store, "references of the monitor", references, before, now, actor, dry_run)
     if policy.damaged_days is not None:
@@ -59,9 +60,11 @@ def prune_files(
         yield _prune_aged(store, "damaged pieces of journals", pieces, before, now, actor, dry_run)
 
 
-def going_run(store: Store, now: datetime, use_case: str | None = None) -> str | None:
-    """Id of a run that goes on, of a use case or of any; None when none does."""
-    where = [runs.c.state == "running", runs.c.started_at_us >= to_micros(now - GOES_ON)]
+def going_run(store: Store, now: datetime, use_case: str | None = None, *, beside: str = "") -> str | None:
+    """Id of a run that goes on, of a use case or of any, beside one; None when none does."""
+    where = [
+        runs.c.state == "running", runs.c.started_at_us >= to_micros(now - GOES_ON), runs.c.run_id != beside,
+    ]  # fmt: skip
     if use_case is not None:
         where.append(runs.c.use_case == use_case)
     with store.reading() as connection:
@@ -120,12 +123,12 @@ def _packages(connection: Connection, keep: int) -> tuple[set[str], set[str]]:
 
 
 def _prune_pipelines(
-    store: Store, root: Path, before: datetime, now: datetime, actor: str, dry_run: bool
+    store: Store, root: Path, before: datetime, now: datetime, actor: str, own_run: str, dry_run: bool
 ) -> Iterator[Pruning]:
     cache = root / "cache"
-    folders = sorted(path for path in root.glob("*") if path.is_dir() and path != cache)
+    folders = sorted(path for path in root.glob("*") if path.is_dir() and path not in (cache, root / own_run))
     entries = sorted(cache.glob("*.json"))
-    if (run := going_run(store, now)) is not None:
+    if (run := going_run(store, now, beside=own_run)) is not None:
         # A step of it may have taken an older run's artifact out of the cache.
         why = f"the run {run} goes on"
         for kind, there in (("folders of runs", folders), ("cached steps", entries)):

@@ -1,0 +1,1 @@
+"""Retention: what is past its age goes, by one policy."""
