@@ -125,6 +125,7 @@ class Connection:
 
 def _client() -> Any:
     try:
+        import yaml
         from kubernetes import client, config
     except ImportError as error:
         raise ConfigurationError(
@@ -133,13 +134,14 @@ def _client() -> Any:
         ) from error
     configuration = client.Configuration()
     try:
-        if os.environ.get("KUBECONFIG") or not os.environ.get(_IN_POD):
-            config.load_kube_config(client_configuration=configuration)
+        named = os.environ.get("KUBECONFIG") or None
+        if named or not os.environ.get(_IN_POD):
+            config.load_kube_config(config_file=named, client_configuration=configuration)
         else:
             config.load_incluster_config(client_configuration=configuration)
-    except (config.ConfigException, OSError) as error:
+    except (config.ConfigException, OSError, yaml.YAMLError) as error:
         raise ConfigurationError(
-            f"No Kubernetes cluster can be asked: {error}",
+            f"No Kubernetes cluster can be asked: {' '.join(str(error).split())}",
             remedy="Set KUBECONFIG to a file that kubectl can use, or run this in a pod with a service account.",
         ) from error
     return client.ApiClient(configuration)

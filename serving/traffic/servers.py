@@ -80,6 +80,7 @@ class Servers:
             store.rollouts(self._use_case, limit=10_000),
             store.version_changes(self._use_case),
             now=now,
+            warm=self._settings.cluster.keep_warm,
         )
         gone = [
             number

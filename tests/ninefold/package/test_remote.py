@@ -16,7 +16,8 @@ from ninefold.package import MANIFEST, MODEL, read_package, verify_package, writ
 from ninefold.package.objects import Objects
 from ninefold.package.remote import drop_fetched, fetch_package, publish_package
 from ninefold.signature import InputStatistics, PackageManifest, Signature
-from tests.ninefold.package.s3 import Faults, make_bucket, proxy, s3_server
+from tests.http_proxy import Faults, proxy
+from tests.ninefold.package.s3 import make_bucket, s3_server
 
 BUCKET = "packages"
 MODELS = f"s3://{BUCKET}/team/models"
