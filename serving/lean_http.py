@@ -6,14 +6,15 @@ drain around it. Everything else (pipelined, chunked, large or HTTP/1.0 requests
 doesn't read) goes the ordinary way, so the application answers these paths in ASGI too, from the same code.
 
 A client that keeps its connection sends the same head again and again, but for the length of the body. What the parser
-made of it once is good for the same bytes again: such a request is not parsed a second time.
+made of it once is good for the same bytes again: such a request is not parsed a second time, and what the application
+made of its head is there for it, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
@@ -24,29 +25,45 @@ from serving.one_write import OneWriteProtocol
 MAX_BODY_BYTES = 64 * 1024
 """Longest body that is taken this way; uvicorn holds the sender back past this size."""
 
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 _NOBODY_WAITS = asyncio.Event()
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,6})(?=\r\n)", re.IGNORECASE)
 _HEADS = 8
 """Heads that a connection may remember in vain before it gives up: each of its requests has an id of its own."""
 
 
+class Head:
+    """A request's head: one for all requests of a connection that begin with the same bytes.
+
+    Attributes:
+        headers: As ASGI has them, names in lower case, but for the body's length.
+        noted: What the application wants to find again with the next request of the same head.
+    """
+
+    __slots__ = ("headers", "noted")
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.noted: Any = None
+
+
 class Exchange:
     """A request that is whole, and its answer to come. It stands for uvicorn's cycle in its connection.
 
     Attributes:
-        headers: As ASGI has them: names in lower case.
+        head: Its head.
         body: The whole body.
     """
 
-    __slots__ = ("_handler", "_protocol", "body", "disconnected", "headers", "keep_alive", "response_complete")
+    __slots__ = ("_handler", "_protocol", "body", "disconnected", "head", "keep_alive", "response_complete")
 
     message_event = _NOBODY_WAITS
 
-    def __init__(self, protocol: LeanProtocol, handler: Handler, headers: Headers, keep_alive: bool) -> None:
+    def __init__(self, protocol: LeanProtocol, handler: Handler, head: Head, keep_alive: bool) -> None:
         self._protocol = protocol
         self._handler = handler
-        self.headers = headers
+        self.head = head
         self.keep_alive = keep_alive
         self.body = b""
         self.disconnected = False
@@ -56,12 +73,12 @@ class Exchange:
         """Hands the request over."""
         self._handler(self)
 
-    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         """Answers, once; a client that went away gets nothing.
 
         Args:
             status: The status.
-            headers: Without the body's length.
+            headers: Without the body's length; a tuple that is the one of the answer before is not written out anew.
             body: The body.
         """
         if not self.disconnected and not self.response_complete:
@@ -82,34 +99,29 @@ class LeanApplication(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class _Parsed:
     """A head that was parsed.
 
     Args:
         before: Its bytes up to the digits of the content length.
         behind: Its bytes from there on.
         url: Where it asks.
-        headers: What it says, but for the content length.
+        head: What the parser and the application made of it.
     """
 
     before: bytes
     behind: bytes
     url: bytes
-    headers: Headers
+    head: Head
 
     @classmethod
-    def of(cls, data: bytes, body: bytes, url: bytes, headers: Headers) -> Self | None:
+    def of(cls, data: bytes, body: bytes, url: bytes, head: Head) -> Self | None:
         """The head of a request that was parsed whole and alone; None where its bytes don't show that plainly."""
         end = data.find(b"\r\n\r\n") + 4
         length = _LENGTH.search(data, 0, end)
         if length is None or len(data) - end != len(body):
             return None
-        return cls(
-            data[: length.start(1)],
-            data[length.end(1) : end],
-            url,
-            [header for header in headers if header[0] != b"content-length"],
-        )
+        return cls(data[: length.start(1)], data[length.end(1) : end], url, head)
 
 
 class LeanProtocol(OneWriteProtocol):
@@ -120,7 +132,9 @@ class LeanProtocol(OneWriteProtocol):
         self._choose = cast("LeanApplication", self.app).lean
         self._defaults: Headers | None = None
         self._default_lines = b""
-        self._head: _Head | None = None
+        self._given: tuple[Header, ...] = ()
+        self._given_lines = b""
+        self._parsed: _Parsed | None = None
         self._heads_left = _HEADS
         self._between = True
         """Whether the parser stands between two requests."""
@@ -131,30 +145,29 @@ class LeanProtocol(OneWriteProtocol):
     def data_received(self, data: bytes) -> None:
         """Takes a request that is whole and has the head of the one before; the parser gets everything else."""
         if self._between:
-            if self._head is not None and self._is_like(self._head, data):
+            if self._parsed is not None and self._is_like(self._parsed, data):
                 return
             self._whole = data
         else:
             self._whole = b""
         super().data_received(data)
 
-    def _is_like(self, head: _Head, data: bytes) -> bool:
-        if not data.startswith(head.before):
+    def _is_like(self, parsed: _Parsed, data: bytes) -> bool:
+        if not data.startswith(parsed.before):
             return False
-        start = len(head.before)
+        start = len(parsed.before)
         end = data.find(b"\r", start, start + 7)
         digits = data[start:end]
-        if not (digits.isdigit() and data.startswith(head.behind, end)):
+        if not (digits.isdigit() and data.startswith(parsed.behind, end)):
             return False
-        body = data[end + len(head.behind) :]
+        body = data[end + len(parsed.behind) :]
         if len(body) != int(digits) or len(body) > MAX_BODY_BYTES or self._is_taken():
             return False
-        headers = [*head.headers, (b"content-length", digits)]
-        handler = self._choose(head.url, headers)
+        handler = self._choose(parsed.url, parsed.head.headers)
         if handler is None:
             return False
         self._heads_left = _HEADS
-        exchange: Any = Exchange(self, handler, headers, True)
+        exchange: Any = Exchange(self, handler, parsed.head, True)
         exchange.body = body
         self.cycle = exchange
         handler(exchange)
@@ -171,7 +184,8 @@ class LeanProtocol(OneWriteProtocol):
         """Chooses the way."""
         handler = self._choose(self.url, self.headers) if self._is_plain() else None
         if handler is not None:
-            exchange: Any = Exchange(self, handler, self.headers, self.parser.should_keep_alive())
+            head = Head([header for header in self.headers if header[0] != b"content-length"])
+            exchange: Any = Exchange(self, handler, head, self.parser.should_keep_alive())
             self.cycle = exchange
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -195,19 +209,24 @@ class LeanProtocol(OneWriteProtocol):
         if type(exchange) is Exchange:
             if self._whole and exchange.keep_alive and self._heads_left:
                 self._heads_left -= 1
-                self._head = _Head.of(self._whole, exchange.body, self.url, exchange.headers)
+                self._parsed = _Parsed.of(self._whole, exchange.body, self.url, exchange.head)
             exchange.begin()
         else:
             super().on_message_complete()
 
-    def give(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+    def give(self, exchange: Exchange, status: int, headers: Sequence[Header], body: bytes) -> None:
         """Writes an exchange's answer in one piece and makes the connection ready for the next request."""
-        lines = [b"%b: %b\r\n" % header for header in headers]
+        if headers is self._given:
+            lines = self._given_lines
+        else:
+            lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+            if type(headers) is tuple:
+                self._given, self._given_lines = headers, lines
         if not exchange.keep_alive:
-            lines.append(b"connection: close\r\n")
+            lines += b"connection: close\r\n"
         self.transport.write_now(  # type: ignore[attr-defined]
             b"%b%b%bcontent-length: %d\r\n\r\n%b"
-            % (STATUS_LINE[status], self._default_headers(), b"".join(lines), len(body), body)
+            % (STATUS_LINE[status], self._default_headers(), lines, len(body), body)
         )
         if not exchange.keep_alive:
             self.transport.close()

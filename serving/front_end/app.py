@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
@@ -14,7 +14,7 @@ import prometheus_client
 import structlog
 
 from ninefold.errors import InvalidInput, NinefoldError, NotFound, TooLarge
-from ninefold.keys import KeysFile
+from ninefold.keys import Keys, KeysFile
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers
 from serving.front_end.asking import Caller
@@ -23,7 +23,7 @@ from serving.front_end.feature_answers import FeatureAnswers
 from serving.front_end.metrics import Metrics
 from serving.front_end.shadow import Shadow
 from serving.front_end.versions import Versions
-from serving.lean_http import Exchange, Handler
+from serving.lean_http import Exchange, Handler, Header, Headers
 
 log = structlog.get_logger()
 
@@ -31,7 +31,6 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 MAX_REQUEST_ID_LENGTH = 128
 _KEYS_SECONDS = 0.25
@@ -46,6 +45,20 @@ _Answer = Callable[[bytes | bytearray, Caller], Awaitable[bytes]]
 
 class _Disconnected(Exception):
     """The client went away before its request was whole."""
+
+
+class _Known(NamedTuple):
+    """What a head was found to say; it says so for as long as the keys are the same.
+
+    Args:
+        keys: The keys that it was held against.
+        caller: Who asks.
+        headers: What its answers give back.
+    """
+
+    keys: Keys
+    caller: Caller
+    headers: tuple[Header, ...]
 
 
 class FrontEnd:
@@ -162,17 +175,23 @@ class FrontEnd:
         self._predict(exchange, waits=True)
 
     def _predict(self, exchange: Exchange, *, waits: bool = False) -> None:
-        headers = [_JSON]
+        known: _Known | None = exchange.head.noted
+        given_back = [_JSON]
+        headers: Sequence[Header] = given_back
         try:
-            caller, length = self._caller(exchange.headers, headers)
-            self._check_length(length)
-            self._answers.begin(exchange.body, caller, partial(self._answer, exchange, headers), waits=waits)
+            if known is None or known.keys is not self._keys:
+                caller, _ = self._caller(exchange.head.headers, given_back)
+                known = exchange.head.noted = _Known(self._keys, caller, tuple(given_back))
+            headers = known.headers
+            self._check_length(len(exchange.body))
+            self._answers.begin(exchange.body, known.caller, partial(self._answer, exchange, headers), waits=waits)
         except Exception as error:
             self._answer(exchange, headers, error)
 
-    def _answer(self, exchange: Exchange, headers: Headers, answer: bytes | Exception) -> None:
+    def _answer(self, exchange: Exchange, headers: Sequence[Header], answer: bytes | Exception) -> None:
         status = 200
         if isinstance(answer, Exception):
+            headers = list(headers)
             status, answer = self._refusal(answer, f"{self._model}:predict", headers)
         self._metrics.requests["predict", status] += 1
         exchange.answer(status, headers, answer)

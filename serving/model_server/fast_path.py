@@ -93,7 +93,7 @@ class FastPath:
         started = perf_counter()
         try:
             if self._keys is not None:
-                self._keys.authenticate(exchange.headers)
+                self._keys.authenticate(exchange.head.headers)
             _check_length(len(exchange.body), self._max_body_bytes)
             rows = model.reader.rows(read_json_body(exchange.body, remedy=_REMEDY))
             if len(rows) > INLINE_ROWS:
@@ -104,7 +104,7 @@ class FastPath:
             status, answer = self._answer(model, model.answer_now(rows))
         except Exception as error:
             status, answer = self._failure(model, error)
-        exchange.answer(status, _headers(status, exchange.headers), answer)
+        exchange.answer(status, _headers(status, exchange.head.headers), answer)
         self._counters.model(model.name).answered(status, perf_counter() - started)
 
     async def _predict_later(
@@ -114,7 +114,7 @@ class FastPath:
             status, answer = self._answer(model, await model.answer(rows))
         except Exception as error:
             status, answer = self._failure(model, error)
-        exchange.answer(status, _headers(status, exchange.headers), answer)
+        exchange.answer(status, _headers(status, exchange.head.headers), answer)
         self._counters.model(model.name).answered(status, perf_counter() - started)
 
     async def _predict(self, model: PackagedModel, scope: Scope, receive: Receive, send: Send) -> None:
