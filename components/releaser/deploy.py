@@ -19,6 +19,7 @@ from ninefold.errors import ClusterError, ConfigurationError, NinefoldError
 from ninefold.package.objects import is_remote
 from ninefold.records import ModelVersion
 from ninefold.settings import Settings
+from ninefold.store.versions import BASELINE
 
 if TYPE_CHECKING:
     from ninefold.cluster.api import ClusterApi
@@ -132,12 +133,13 @@ def deploy(
             break
         pause(LOOK_SECONDS)
     _mark(document, found, api)
+    number = version.version
+    give_up = "" if number == BASELINE else f"; or give it up: ninefold release retire {use_case} {number}"
     waited = "" if found.hopeless else f" after {settings.cluster.ready_seconds:g} seconds"
     raise ClusterError(
-        f"Version {version.version} of {use_case} is not ready{waited}: {found.condition}",
+        f"Version {number} of {use_case} is not ready{waited}: {found.condition}",
         remedy=f"{found.remedy.rstrip('.')}. Its InferenceService was left to be looked at, and nothing else has "
-        f"changed. Try again: ninefold release apply {use_case} {version.version}; or give it up: ninefold release "
-        f"retire {use_case} {version.version}",
+        f"changed. Try again: ninefold release apply {use_case} {number}{give_up}",
     )
 
 

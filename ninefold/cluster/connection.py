@@ -25,6 +25,10 @@ TIMEOUT = (5.0, 15.0)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+UNTYPED = "failed to create typed patch object"
+"""What the server says, with HTTP 500, of an apply that its schema refuses; another attempt changes nothing."""
+
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 
 
@@ -97,7 +101,7 @@ class Connection:
                 last = _words(error)
             else:
                 answer = Answer(found.status, _document(found.data))
-                if found.status not in _AGAIN:
+                if found.status not in _AGAIN or UNTYPED in str(answer.document.get("message", "")):
                     return answer
                 last = f"HTTP {found.status} {answer.document.get('message', '')}".strip()
                 asked_to_wait = _seconds(found.headers.get("Retry-After"))

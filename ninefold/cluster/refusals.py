@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ninefold.cluster.connection import Answer
+from ninefold.cluster.connection import UNTYPED, Answer
 from ninefold.errors import ClusterError, FieldConflict, ObjectChanged
 
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
@@ -53,7 +53,7 @@ def refusal(what: str, action: str, answer: Answer) -> ClusterError:
             f"{what} can't be {action}: {said}.",
             remedy="Make its namespace first: kubectl apply -k manifests/overlays/…",
         )
-    if status in (400, 422):
+    if status in (400, 422) or UNTYPED in said:
         fields = "; ".join(f"{cause['field']}: {cause['message']}" for cause in causes if cause["field"])
         return ClusterError(
             f"{what} can't be {action}: it is not valid: {fields or said}.",
