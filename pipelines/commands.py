@@ -108,8 +108,8 @@ def run(
 def compile_pipelines(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the checked-in files are current.")] = False,
 ) -> None:
-    """Compile the pipelines to pipelines/compiled/."""
-    from pipelines.compile import COMPILED, compile_to, differences
+    """Compile the pipelines to pipelines/compiled/, and to Kubernetes resources in manifests/base/pipelines/."""
+    from pipelines.compile import COMPILED, MANIFESTS, compile_to, differences
 
     if check:
         stale = differences()
@@ -118,7 +118,7 @@ def compile_pipelines(
             raise typer.Exit(1)
         typer.echo("The compiled pipelines are current.")
         return
-    for file in compile_to(COMPILED):
+    for file in compile_to(COMPILED, MANIFESTS if MANIFESTS.is_dir() else None):
         typer.echo(f"Wrote {file}")
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ninefold.errors import DataError
 from ninefold.usecase import load_object
+from pipelines.resources import resources
+from pipelines.yaml_readers import read_both
 
 PIPELINES = {
     "training": "pipelines.training:training",
@@ -22,47 +25,74 @@ PIPELINES = {
 
 COMPILED = Path(__file__).parent / "compiled"
 
+MANIFESTS = Path(__file__).parents[1] / "manifests" / "base" / "pipelines"
+"""Where the same pipelines lie as Kubernetes resources; an installed package has none."""
 
-def compile_to(folder: Path) -> list[Path]:
-    """Compiles every pipeline into a folder, and returns the files."""
+
+def compile_to(folder: Path, manifests: Path | None = None) -> list[Path]:
+    """Compiles every pipeline, checks what came of it, and returns the files.
+
+    Args:
+        folder: Where the compiled pipelines go.
+        manifests: Where they go as Kubernetes resources; None for nowhere.
+    """
     from kfp import compiler
 
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, path in PIPELINES.items():
-        target = folder / f"{name}.yaml"
-        compiler.Compiler().compile(load_object(path, what="pipeline"), str(target))
-        check_strictly(target)
+        target, pipeline = folder / f"{name}.yaml", load_object(path, what="pipeline")
+        compiler.Compiler().compile(pipeline, str(target))
+        spec, platform = check_strictly(target)
         files.append(target)
+        if manifests is not None:
+            text = resources(name, pipeline.description, spec, platform)
+            read_both(text, f"The manifest of {name}")
+            (manifests / f"{name}.yaml").write_text(text)
+            files.append(manifests / f"{name}.yaml")
     return files
 
 
-def check_strictly(file: Path) -> None:
+def check_strictly(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads a compiled pipeline as the API server does: unknown fields are errors.
 
+    Returns:
+        The pipeline, and what its steps need of Kubernetes.
+
     Raises:
-        DataError: It does not parse, or a step would install something at run time.
+        DataError: It does not parse, means different things to readers of YAML 1.1 and 1.2, or a step would install
+            something at run time.
     """
-    import yaml
     from google.protobuf import json_format
+    from kfp.kubernetes import kubernetes_executor_config_pb2
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     text = file.read_text()
-    document = next(yaml.safe_load_all(text))
+    documents = read_both(text, str(file))
+    spec, platform = documents[0], documents[1] if len(documents) > 1 else {}
+    executors = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
     try:
-        json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+        json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+        for executor in executors.values():
+            json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
     except json_format.ParseError as error:
         raise DataError(f"{file} is no pipeline: {error}.") from error
     if "pip install" in text:
         raise DataError(f"{file}: a step installs packages at run time.", remedy="Set install_kfp_package=False.")
+    return spec, platform
 
 
 def differences() -> list[str]:
     """Names of checked-in files that differ from what the sources compile to now."""
     with tempfile.TemporaryDirectory() as temporary:
-        fresh = compile_to(Path(temporary))
+        compiled, manifests = Path(temporary) / "compiled", Path(temporary) / "manifests"
+        manifests.mkdir()
+        compile_to(compiled, manifests)
+        kept = [(COMPILED, compiled), *([(MANIFESTS, manifests)] if MANIFESTS.is_dir() else [])]
         return [
-            file.name
-            for file in fresh
-            if not (COMPILED / file.name).exists() or (COMPILED / file.name).read_text() != file.read_text()
+            str((there / file.name).relative_to(MANIFESTS.parents[2]))
+            for there, fresh in kept
+            for file in sorted(fresh.iterdir())
+            if not (there / file.name).exists() or (there / file.name).read_text() != file.read_text()
         ]
