@@ -184,6 +184,22 @@ def local_key(home: Path, keys_file: Path) -> str:
     return key
 
 
+def service_key(settings: Settings) -> str:
+    """The key that one service shows another: the configured one, or on a laptop that of its own tools.
+
+    Raises:
+        ConfigurationError: None is configured, and this is no laptop.
+    """
+    if settings.serving.model_key is not None:
+        return settings.serving.model_key.get_secret_value()
+    if settings.environment != "local":
+        raise ConfigurationError(
+            "There is no key to ask the model servers and the front end with.",
+            remedy="Set NINEFOLD_SERVING__MODEL_KEY.",
+        )
+    return local_key(settings.home, settings.keys_path)
+
+
 def keys_of(settings: Settings) -> Keys:
     """The keys that a service admits, read once; on a laptop the one of its own tools is made first.
 

@@ -9,7 +9,7 @@ import structlog
 
 from ninefold.clock import EventClock, WallClock
 from ninefold.errors import ConfigurationError
-from ninefold.keys import KeysFile, local_key
+from ninefold.keys import KeysFile, service_key
 from ninefold.online import open_online_store
 from ninefold.package.remote import fetch_package
 from ninefold.routes import InnerGateway
@@ -50,7 +50,7 @@ def assemble(use_case: UseCase, settings: Settings) -> FrontEnd:
     bounds = settings.serving
     metrics = Metrics(use_case.name)
     keys_file = settings.keys_path
-    model_key = _model_key(settings, keys_file)
+    model_key = service_key(settings)
     keys = KeysFile(keys_file)
     folder = settings.folder("journal") / use_case.name
     journal = Journal(folder, segment_bytes=settings.journal.segment_bytes, fsync=settings.journal.fsync)
@@ -158,14 +158,3 @@ def _follower(use_case: UseCase, settings: Settings) -> RouteFollower | None:
 
 def _routes(use_case: UseCase, settings: Settings) -> Path:
     return settings.home / "gateway" / f"{use_case.name}.json"
-
-
-def _model_key(settings: Settings, keys_file: Path) -> str:
-    """The key that model servers want."""
-    if settings.serving.model_key is not None:
-        return settings.serving.model_key.get_secret_value()
-    if settings.environment != "local":
-        raise ConfigurationError(
-            "The front end has no key for the model servers.", remedy="Set NINEFOLD_SERVING__MODEL_KEY."
-        )
-    return local_key(settings.home, keys_file)

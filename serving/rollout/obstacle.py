@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from ninefold.errors import NinefoldError
-from ninefold.keys import local_key
+from ninefold.keys import service_key
 from ninefold.online import open_online_store
 from ninefold.package import verify_package
 from ninefold.records import ModelVersion
@@ -54,7 +54,7 @@ class OnlineObstacle:
             httpx.HTTPError: It does not answer, or refuses.
             ValueError: Its answer is none.
         """
-        key = local_key(self._settings.home, self._settings.keys_path)
+        key = service_key(self._settings)
         answer = httpx.get(self._url, headers={"X-ApiKey": key}, timeout=_SECONDS)
         answer.raise_for_status()
         document = answer.json()

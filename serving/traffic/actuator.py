@@ -86,8 +86,13 @@ class Actuator:
         self.problem = ""
         """Why what the store wants is not in force, in words; empty where it is."""
 
-    def act(self) -> None:
-        """One tick. Nothing is raised: what can't be done now is told in ``problem``, and tried again by the next."""
+    def act(self, *, doubt: str = "") -> None:
+        """One tick. Nothing is raised: what can't be done now is told in ``problem``, and tried again by the next.
+
+        Args:
+            doubt: Why it is not known who steers the gateway: it is left alone then, and front ends are told only of
+                what asks nothing new of it.
+        """
         problems: list[str] = []
         try:
             self._wanted = read_wanted(self._store, self._use_case, self._wanted)
@@ -96,7 +101,11 @@ class Actuator:
             mirror = read_mirror(self._store, self._use_case)
             problems.append(self._wanted.problem)
             try:
-                problems += self._bring(mirror)
+                if doubt:
+                    problems.append(doubt)
+                    self._fall_back()
+                else:
+                    problems += self._bring(mirror)
             except Outdated as error:
                 log.info("routes have moved on", use_case=self._use_case, error=str(error))
             except StoreError:

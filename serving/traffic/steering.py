@@ -61,8 +61,8 @@ class Steering:
         self._actuator, self._leadership, self._use_case = actuator, leadership, use_case
         self._monotonic, self._tick_seconds = monotonic, tick_seconds
         self._stop = threading.Event()
-        self._ticked = monotonic()
-        self._lease_problem = ""
+        self._ticked = self._asked = monotonic()
+        self._doubt, self._led = "", False
         self._thread = threading.Thread(target=self._run, name="routes", daemon=True)
 
     def start(self) -> None:
@@ -86,18 +86,21 @@ class Steering:
 
     def tick(self) -> None:
         """One look: what can't be done now is tried again by the next."""
+        doubt = ""
         try:
             leads = self._leadership.ask(self._monotonic())
-            self._lease_problem = ""
         except NinefoldError as error:
-            if str(error) != self._lease_problem:
-                log.error("the lease can't be asked", error=str(error))
-            self._lease_problem = str(error)
-            # Routes are fenced by themselves, and a rollout that has to end must not wait for the API server.
-            leads = True
+            doubt = str(error)
+            if doubt != self._doubt:
+                log.error("the lease can't be asked", error=doubt)
+            # A rollout that has to end must not wait for the API server. Who did not lead waits until nobody can.
+            leads = self._led or self._monotonic() - self._asked > LEASE.total_seconds()
+        else:
+            self._led, self._asked = leads, self._monotonic()
+        self._doubt = doubt
         LEADS.labels(self._use_case).set(self._leadership.leads)
         if leads:
-            self._actuator.act()
+            self._actuator.act(doubt=doubt)
             REVISION.labels(self._use_case).set(self._actuator.table.revision)
             HELD.labels(self._use_case).set(bool(self._actuator.problem))
         TICKS.labels(self._use_case, "acted" if leads else "waited").inc()

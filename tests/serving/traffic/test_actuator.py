@@ -298,6 +298,22 @@ def test_without_the_api_server_a_rollout_still_goes_back(house: House) -> None:
     assert (house.shares, house.problem) == ({"parcels-v1-predictor": 1}, "")
 
 
+def test_who_does_not_know_whether_it_leads_leaves_the_gateway_alone(house: House) -> None:
+    house.open()
+    house.serve(2)
+    house.step("shadow")
+    house.step("canary", 0)
+    house.actuator.act()
+    writes = len(house.api.writes)
+    house.step("rolled_back", why="It fails.")
+    house.another(house.api).act(doubt="The lease can't be asked.")
+    assert (len(house.api.writes), house.published.candidate) == (writes, None)
+    assert house.problem == "The lease can't be asked."
+    house.store.set_state("parcels", 3, "live")
+    house.actuator.act(doubt="The lease can't be asked.")
+    assert (house.published.live, sorted(house.published.variants)) == (1, [0, 1])
+
+
 def test_without_the_api_server_nothing_new_is_promised(house: House) -> None:
     house.actuator.act()
     house.open()
