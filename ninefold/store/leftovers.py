@@ -6,32 +6,24 @@ Files' ages are the machine's own, so they go by the wall clock, whatever clock 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from ninefold.dataset import local_path
-from ninefold.errors import DataError
 from ninefold.settings import Settings
 from ninefold.store.journal import DAMAGED
 from ninefold.store.pruning import Pruning, record_pruning
-from ninefold.store.rollout_rows import ENDED
 from ninefold.store.rows import to_micros
 from ninefold.store.store import Store
-from ninefold.store.tables import models, rollouts, runs
-from ninefold.store.versions import VERSIONS_LOCK
+from ninefold.store.tables import runs
+from ninefold.store.unneeded_packages import modified, prune_packages
 
 GOES_ON = timedelta(days=7)
 """A run that began longer ago than this and has not ended is taken for dead."""
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_GOING = ".pruning-"
 
 
 def prune_files(
@@ -47,7 +39,7 @@ def prune_files(
         own_run: Id of the run that prunes; that it goes on holds nothing.
         dry_run: Count, and remove nothing.
     """
-    yield _prune_packages(store, settings, now, actor, dry_run)
+    yield prune_packages(store, settings, now=now, actor=actor, dry_run=dry_run)
     policy = settings.retention
     if policy.pipelines_days is not None:
         before = now - timedelta(days=policy.pipelines_days)
@@ -72,56 +64,6 @@ def going_run(store: Store, now: datetime, use_case: str | None = None, *, besid
         return found
 
 
-def _prune_packages(store: Store, settings: Settings, now: datetime, actor: str, dry_run: bool) -> Pruning:
-    try:
-        root = local_path(settings.models_url)
-    except DataError as error:
-        return Pruning(kind="packages", use_case="", removed=0, kept=0, cutoff=None, held_by=error.message)
-    days = settings.retention.unreleased_days
-    before = None if days is None else now - timedelta(days=days)
-    folders = sorted(path for path in root.glob("*") if _DIGEST.fullmatch(path.name) and path.is_dir())
-    # Whoever makes a version live holds this lock while the package is verified.
-    with store.writing(alone=VERSIONS_LOCK) as connection:
-        needed, named = _packages(connection, settings.retention.packages)
-        gone = [
-            folder
-            for folder in folders
-            if folder.name not in needed
-            and (folder.name in named or (before is not None and _modified(folder) < before))
-        ]
-        if not dry_run and gone:
-            for folder in gone:
-                folder.rename(root / f"{_GOING}{folder.name}")
-            record_pruning(connection, "packages", len(gone), at=now, actor=actor, cutoff=before)
-    if not dry_run:
-        for folder in root.glob(f"{_GOING}*"):
-            shutil.rmtree(folder)
-    return Pruning(
-        kind="packages", use_case="", removed=len(gone), kept=len(folders) - len(gone), cutoff=before,
-        held_by=f"live, registered, or of the last {settings.retention.packages} that retired",
-    )  # fmt: skip
-
-
-def _packages(connection: Connection, keep: int) -> tuple[set[str], set[str]]:
-    """Digests that are needed, and all that versions name."""
-    in_rollout = sa.exists().where(
-        rollouts.c.use_case == models.c.use_case,
-        rollouts.c.state.not_in(ENDED),
-        sa.or_(rollouts.c.incumbent == models.c.version, rollouts.c.candidate == models.c.version),
-    )
-    query = sa.select(models.c.use_case, models.c.digest, models.c.state, in_rollout.label("in_rollout"))
-    needed: set[str] = set()
-    named: set[str] = set()
-    retired: dict[str, int] = {}
-    for row in connection.execute(query.order_by(models.c.use_case, models.c.version.desc())):
-        named.add(row.digest)
-        if row.state == "retired":
-            retired[row.use_case] = retired.get(row.use_case, 0) + 1
-        if row.state != "retired" or row.in_rollout or retired[row.use_case] <= keep:
-            needed.add(row.digest)
-    return needed, named
-
-
 def _prune_pipelines(
     store: Store, root: Path, before: datetime, now: datetime, actor: str, own_run: str, dry_run: bool
 ) -> Iterator[Pruning]:
@@ -142,7 +84,7 @@ def _prune_aged(
     store: Store, kind: str, paths: Iterable[Path], before: datetime, now: datetime, actor: str, dry_run: bool
 ) -> Pruning:
     there = list(paths)
-    gone = [path for path in there if _modified(path) < before]
+    gone = [path for path in there if modified(path) < before]
     if not dry_run and gone:
         for path in gone:
             remove: Callable[[Path], Any] = shutil.rmtree if path.is_dir() else os.unlink
@@ -150,9 +92,3 @@ def _prune_aged(
         with store.writing() as connection:
             record_pruning(connection, kind, len(gone), at=now, actor=actor, cutoff=before)
     return Pruning(kind=kind, use_case="", removed=len(gone), kept=len(there) - len(gone), cutoff=before)
-
-
-def _modified(path: Path) -> datetime:
-    """When a file, or anything in a folder, was last written."""
-    newest = max([path.lstat().st_mtime, *(inside.lstat().st_mtime for inside in path.rglob("*"))])
-    return datetime.fromtimestamp(newest, UTC)

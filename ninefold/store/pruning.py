@@ -155,11 +155,12 @@ def record_pruning(
     use_case: str = "",
     cutoff: datetime | None = None,
     pruning_id: str | None = None,
-) -> None:
-    """Notes what was removed; under an id that is known already, adds to it."""
+) -> str:
+    """Notes what was removed; under an id that is known already, adds to it. Returns the id."""
+    pruning_id = pruning_id or uuid.uuid4().hex
     insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(prunings)
     noting = insert.values(
-        pruning_id=pruning_id or uuid.uuid4().hex,
+        pruning_id=pruning_id,
         kind=kind,
         use_case=use_case,
         removed=removed,
@@ -172,6 +173,7 @@ def record_pruning(
             index_elements=[prunings.c.pruning_id], set_={"removed": prunings.c.removed + removed}
         )
     )
+    return pruning_id
 
 
 def _parts(

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ninefold.errors import StoreError
+from ninefold.errors import StoreError, Unavailable
+from ninefold.package.objects import Objects
 from ninefold.records import Event, Prediction, Truth
 from ninefold.settings import Retention, Settings
 from ninefold.store import Measurement, Run, Store, open_store
@@ -25,6 +26,7 @@ from ninefold.store.pruning import Pruning, newest_instant, prune_records
 from ninefold.store.retention import longest_window
 from ninefold.store.tables import prunings
 from ninefold.usecase import load_use_case
+from tests.ninefold.package.s3 import make_bucket, s3_server
 
 NOW = datetime(2013, 7, 31, tzinfo=UTC)
 WINDOWS: Mapping[str, timedelta | None] = {"arrivals": timedelta(hours=24)}
@@ -425,9 +427,38 @@ class TestFiles:
         assert self._go(store, here)["references of the monitor"].removed == 1
         assert {path.name for path in folder.iterdir()} == {"reference-new.parquet", "metrics.prom"}
 
-    def test_packages_elsewhere_are_left_alone(self, store: Store, tmp_path: Path) -> None:
-        here = Settings(home=tmp_path / "home", models_url="s3://models")
-        assert "not a file on this machine" in self._go(store, here)["packages"].held_by
+    def test_packages_in_an_object_store_go_by_the_same_rules(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here = Settings(home=tmp_path / "home", models_url="s3://packages/models", retention=Retention(packages=1))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setattr("ninefold.store.unneeded_packages._AT_ONCE", 2)
+        with s3_server() as endpoint:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            make_bucket(endpoint, "packages")
+            objects = Objects(here.models_url)
+            for number, letter in enumerate("012345"):
+                objects.write({f"{letter * 64}/{name}": b"x" for name in ("model.onnx", "package.json")})
+                store.register_version("arrivals", letter * 64, "/", version=number)
+                if number:
+                    store.set_state("arrivals", number, "live")
+            # An upload that broke off, one that nobody released, and what is no package.
+            objects.write(
+                {f"{'a' * 64}/model.onnx": b"x", f"{'b' * 64}/package.json": b"x", "notes/package.json": b"x"}
+            )
+            planned = self._go(store, here, dry_run=True)["packages"]
+            done = self._go(store, here)["packages"]
+            assert (planned.removed, planned.kept) == (done.removed, done.kept) == (3, 5)
+            assert {name[0] for name in objects.list()} == set("045ab") | {"n"}
+            assert _noted(store) == [("packages", 3, "me")]
+            late = datetime.now(UTC) + timedelta(days=31)
+            list(prune_files(store, here, now=late, actor="me"))
+            assert {name[0] for name in objects.list()} == set("045") | {"n"}
+            monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            monkeypatch.setattr("ninefold.package.objects.RETRY_FOR", timedelta(seconds=0.2))
+            with pytest.raises(Unavailable, match="s3://packages/models can't be listed"):
+                self._go(store, here)
 
 
 def _age(path: Path, days: float) -> None:
