@@ -29,6 +29,7 @@ _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _SAID = re.compile(r"<Message>([^<]*)</Message>")
 _LISTINGS, _BROKEN_OFF = 3, "list response body"
 _REFUSED = re.compile(r"status code: 40[13]\b")
+_WHO = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound")
 _METADATA_SERVICE = "/latest/"
 
 
@@ -173,7 +174,7 @@ class Objects:
 
         text = str(error)
         code, said = _CODE.search(text), _SAID.search(text)
-        words = f"{code.group(1)}: {said.group(1)}" if code and said else _first_line(text)
+        words = f"{code.group(1)}: {said.group(1).rstrip('.')}" if code and said else _first_line(text)
         what, at = f"{self.where(name)} can't be {action}", self._endpoint or "the store's own address"
         if code is not None and code.group(1) == "NoSuchBucket":
             return ConfigurationError(
@@ -187,13 +188,15 @@ class Objects:
                 remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster the Secret ninefold-s3), or give "
                 "the pod's service account a role.",
             )
-        if isinstance(error, FileNotFoundError):
-            return PackageError(f"{what}: there is no such object.")
-        if isinstance(error, refusals.PermissionDeniedError | refusals.UnauthenticatedError) or _REFUSED.search(text):
+        refused = isinstance(error, refusals.PermissionDeniedError | refusals.UnauthenticatedError)
+        # A listing's refusal has no type of its own, and some stores answer 404 to a key that they don't know.
+        if refused or _REFUSED.search(text) or (code is not None and code.group(1) in _WHO):
             return ConfigurationError(
                 f"{what}: {at} refuses: {words}.",
                 remedy="Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do with the bucket.",
             )
+        if isinstance(error, FileNotFoundError):
+            return PackageError(f"{what}: there is no such object.")
         return Unavailable(
             f"{what}: {at} does not answer as it should: {words}.",
             remedy="Check AWS_ENDPOINT_URL and whether the object store runs, then repeat this.",
