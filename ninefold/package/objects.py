@@ -30,7 +30,7 @@ _SAID = re.compile(r"<Message>([^<]*)</Message>")
 _LISTINGS, _BROKEN_OFF = 3, "list response body"
 _REFUSED = re.compile(r"status code: 40[13]\b")
 _WHO = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound")
-_METADATA_SERVICE = "/latest/"
+_METADATA_SERVICE = re.compile(r"/latest/(api/token|meta-data)|redential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Objects:
                 remedy="Make the bucket, or correct NINEFOLD_MODELS_URL or AWS_ENDPOINT_URL.",
             )
         # Without any, the client asks the service of a cloud's machine that hands them out.
-        if _METADATA_SERVICE in text or "redential" in text:
+        if code is None and _METADATA_SERVICE.search(text):
             return ConfigurationError(
                 f"{what}: no credentials were given ({words}).",
                 remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on a cluster the Secret ninefold-s3), or give "

@@ -14,6 +14,7 @@ import structlog
 
 from ninefold.cluster.inference_service import API_VERSION, KIND, inference_service, server_labels, server_name
 from ninefold.cluster.retirement import to_retire
+from ninefold.errors import ClusterError
 from ninefold.records import ModelVersion
 from ninefold.settings import Settings
 from ninefold.store import Store
@@ -55,9 +56,14 @@ class Servers:
         """Makes the server of a version that has none.
 
         Raises:
-            ClusterError: The API server refuses: quota, no such kind, forbidden.
+            ClusterError: The API server refuses: quota, no such kind, forbidden. Or others apply InferenceServices.
             Unavailable: It does not answer.
         """
+        if self._settings.cluster.release == "render":
+            raise ClusterError(
+                f"its InferenceService {server_name(self._use_case, version.version)} is missing, and others apply it.",
+                remedy=f"Write it with: ninefold release render {self._use_case} {version.version}",
+            )
         self._api.apply(inference_service(self._use_case, version, self._settings))
         log.info("starting", version=version.version, digest=version.digest)
 
@@ -73,6 +79,9 @@ class Servers:
             Unavailable: The API server does not answer.
         """
         now = store.clock.now()
+        # What others apply, others take away.
+        if self._settings.cluster.release == "render":
+            return []
         if self._retired_at is not None and now < self._retired_at + _RETIRE_EVERY:
             return []
         numbers = to_retire(
