@@ -48,7 +48,7 @@ Branches = Annotated[
 ]
 
 
-def _parameters(
+def parameters(
     since: str,
     until: str,
     max_training_time: float | None,
@@ -64,9 +64,9 @@ def _parameters(
             raise InvalidInput("--window", f"{text!r} is no name=length.", remedy="Write destination_gain=6h.")
         lengths[name] = length
     given = {"since": since, "until": until, "windows": lengths}
-    parameters: dict[str, Any] = {name: value for name, value in given.items() if value}
+    texts: dict[str, Any] = {name: value for name, value in given.items() if value}
     numbers = {"max_training_time": max_training_time, "seed": seed, "branches": branches}
-    return parameters | {name: value for name, value in numbers.items() if value is not None}
+    return texts | {name: value for name, value in numbers.items() if value is not None}
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = open_store(here.store_url)
     try:
-        given = _parameters(since, until, max_training_time, window, seed, branches)
+        given = parameters(since, until, max_training_time, window, seed, branches)
         asked = request_run(pipeline, use_case, given, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:
@@ -143,8 +143,8 @@ def schedule(
         signal.signal(number, lambda *_: stop.set())
 
     def job(instant: datetime) -> None:
-        parameters = _parameters("", format_instant(instant), max_training_time, window, seed, branches)
-        asked = request_run(pipeline, use_case, parameters, store=store, clock=clock)
+        given = parameters("", format_instant(instant), max_training_time, window, seed, branches)
+        asked = request_run(pipeline, use_case, given, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:
             ended = execute_run(asked, store=store, settings=here, on_step=lines)

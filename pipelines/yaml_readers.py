@@ -29,10 +29,7 @@ class _Old(yaml.SafeLoader):
 
 
 _Old.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
-_Old.add_constructor(
-    "tag:yaml.org,2002:bool",
-    lambda loader, node: {"y": True, "n": False, **loader.bool_values}[loader.construct_scalar(node).lower()],
-)
+_Old.add_constructor("tag:yaml.org,2002:bool", lambda _, node: str(node.value).lower() in ("y", "yes", "true", "on"))
 
 
 class _Core(yaml.SafeLoader):
@@ -45,15 +42,18 @@ for _tag, (_pattern, _first) in _CORE.items():
     _Core.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), ["" if c == "\0" else c for c in _first])
 
 
-def _int(loader: yaml.SafeLoader, node: Any) -> int:
-    text = loader.construct_scalar(node)
+def _int(_: object, node: yaml.Node) -> int:
+    text = str(node.value)
     # Zeros in front are no octal number.
     return int(text, 0) if re.match(r"0[ox]", text) else int(text)
 
 
+def _float(_: object, node: yaml.Node) -> float:
+    return float(re.sub(r"\.(inf|nan)", r"\1", str(node.value).lower()))
+
+
 _Core.add_constructor("tag:yaml.org,2002:int", _int)
-_Core.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(re.sub(
-    r"\.(inf|nan)", r"\1", loader.construct_scalar(node).lower())))  # fmt: skip
+_Core.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 def read_both(text: str, what: str) -> list[Any]:
