@@ -8,17 +8,20 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 import prometheus_client
 import structlog
 
 from ninefold.clock import WallClock
-from ninefold.errors import ConfigurationError, NinefoldError
+from ninefold.errors import NinefoldError
+from ninefold.routes import RouteTable
 from ninefold.settings import Settings
 from ninefold.store import Store
 from serving.traffic.actuator import Actuator
 from serving.traffic.carrier import FIELD_MANAGER, HttpRoutes
 from serving.traffic.httproutes import client_name
+from serving.traffic.knative_actuator import KnativeActuator
 from serving.traffic.leadership import Leadership
 from serving.traffic.servers import RELEASE_MANAGER, Servers
 
@@ -38,6 +41,15 @@ HELD = prometheus_client.Gauge(
 TICKS = prometheus_client.Counter("ninefold_routes_ticks", "Looks at the routes.", ["use_case", "outcome"])
 
 
+class Acts(Protocol):
+    """Brings routes to what the store wants, a tick a call."""
+
+    table: RouteTable
+    problem: str
+
+    def act(self, *, doubt: str = "") -> None: ...  # noqa: D102
+
+
 class Steering:
     """Keeps one use case's routes, in a thread of its own.
 
@@ -51,7 +63,7 @@ class Steering:
 
     def __init__(
         self,
-        actuator: Actuator,
+        actuator: Acts,
         leadership: Leadership,
         use_case: str,
         *,
@@ -121,24 +133,12 @@ def steering(settings: Settings, use_case: str, store: Store) -> Steering:
     """Steers what carries routes on the cluster that this runs in, or that KUBECONFIG names.
 
     Raises:
-        ConfigurationError: No cluster is named, or nothing carries routes there.
+        ConfigurationError: No cluster is named.
     """
     from ninefold.cluster.api import ClusterApi
 
-    if settings.cluster.routes != "httproute":
-        raise ConfigurationError(
-            f"Nothing on a cluster carries routes by {settings.cluster.routes!r}.",
-            remedy="Set NINEFOLD_CLUSTER__ROUTES to httproute.",
-        )
     namespace = settings.cluster.namespace
     api = ClusterApi(namespace, field_manager=FIELD_MANAGER, patience=_PATIENCE, timeout=_TIMEOUT)
-    carrier = HttpRoutes(
-        api,
-        use_case,
-        namespace=namespace,
-        timeout_seconds=settings.serving.model_timeout_seconds,
-        monotonic=time.monotonic,
-    )
     leadership = Leadership(
         api,
         name=f"ninefold-rollout-{client_name(use_case)}",
@@ -147,6 +147,15 @@ def steering(settings: Settings, use_case: str, store: Store) -> Steering:
         holder=f"{socket.gethostname()}_{os.getpid()}",
         clock=WallClock(),
         lasting=LEASE,
+    )
+    if settings.cluster.routes == "knative":
+        return Steering(KnativeActuator(use_case, store, api, settings), leadership, use_case)
+    carrier = HttpRoutes(
+        api,
+        use_case,
+        namespace=namespace,
+        timeout_seconds=settings.serving.model_timeout_seconds,
+        monotonic=time.monotonic,
     )
     releasing = ClusterApi(namespace, field_manager=RELEASE_MANAGER, patience=_PATIENCE, timeout=_TIMEOUT)
     servers = Servers(releasing, use_case, settings)

@@ -123,8 +123,10 @@ class Pretended:
         metadata["managedFields"] = [
             *others, {"manager": self.manager, "operation": "Apply", "fieldsV1": {"f:spec": {"f:rules": {}}}},
         ]  # fmt: skip
+        if found is not None and "status" in found:
+            made["status"] = found["status"]
         if made["kind"] == "HTTPRoute":
-            made["status"] = {} if found is None else found.get("status", {})
+            made.setdefault("status", {})
             if self.takes:
                 made["status"] = {"parents": [
                     {"parentRef": {"name": parent["name"]}, "conditions": conditions(metadata["generation"])}
