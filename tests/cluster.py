@@ -1,10 +1,11 @@
-"""A Kubernetes cluster for tests: the one that NINEFOLD_TEST_KUBECONFIG names, in a namespace of its own."""
+"""A Kubernetes cluster for tests: the one that KUBECONFIG names, in a namespace of its own."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import uuid
@@ -16,9 +17,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-GIVEN = "NINEFOLD_TEST_KUBECONFIG"
-"""KUBECONFIG may name a cluster that matters; tests take one that was given to them."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,18 @@ def kubeconfig(path: Path, server: str, token: str = "") -> Path:
 
 @contextmanager
 def namespace(folder: Path) -> Iterator[Cluster]:
-    """A namespace on the given cluster; skips where none was given."""
-    if not (given := os.environ.get(GIVEN)):
-        pytest.skip(f"no cluster: {GIVEN} names no kubeconfig")
+    """A namespace on the cluster; skips where there is none."""
+    given = os.environ.get("KUBECONFIG", "")
+    if not given or not Path(given).is_file():
+        pytest.skip("no cluster: KUBECONFIG names no file")
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl on the PATH")
     cluster = Cluster(Path(given), f"ninefold-test-{uuid.uuid4().hex[:8]}", folder)
-    cluster.kubectl("create", "namespace", cluster.namespace)
+    try:
+        cluster.server()
+        cluster.kubectl("create", "namespace", cluster.namespace)
+    except (KeyError, RuntimeError) as error:
+        pytest.skip(f"no cluster that these tests can use: {error}")
     try:
         yield cluster
     finally:
