@@ -36,6 +36,7 @@ class Ports(_Group):
     gateway: int = Field(8085, description="The gateway, for direct clients of the models.")
     gateway_inner: int = Field(8086, description="The gateway, for the front end; on the loopback.")
     rollout: int = Field(8087, description="Health and metrics of the rollout's controller, on a cluster.")
+    featurizer: int = Field(8089, description="The streaming featurizer, where it is a service of its own.")
     models_from: int = Field(8090, description="First port of the model servers, one port a version.")
 
 
@@ -59,6 +60,10 @@ class Serving(_Group):
     )
     max_body_bytes: int = Field(10 * 2**20, gt=0, description="Longest body of a request.")
     max_instances: int = Field(10_000, gt=0, description="Most instances, truths or events of a request.")
+    windows: Literal["in_process", "service"] = Field(
+        "in_process",
+        description="What keeps windows up to date: the collector, or a featurizer of its own that follows the store.",
+    )
     stale_after_seconds: float = Field(
         300.0, gt=0, description="Age of a stream's watermark past which windows are stale."
     )
@@ -76,6 +81,10 @@ class Monitoring(_Group):
     )
     snapshots: int = Field(120, gt=0, description="Evidently snapshots that are kept of a use case; older ones go.")
     ui_port: int = Field(8088, description="Port of `ninefold monitor ui`.")
+    workspace_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of the database that Evidently's workspace has to itself; by default in the home.",
+    )
 
 
 class Rollouts(_Group):

@@ -23,7 +23,7 @@ from ninefold.store.rows import (
     truth_from,
 )  # fmt: skip
 from ninefold.store.tables import conflicts, events, predictions, truths
-from ninefold.store.writing import Written, write, write_rows
+from ninefold.store.writing import Preparing, Written, write, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,9 +57,14 @@ class Records(Database):
         """Keeps the truths that are not kept yet, all of a key's; how many those were. Raises as above."""
         return write(self, TRUTHS, records)
 
-    def write_events(self, records: Iterable[Event]) -> Written:
-        """Keeps the events that are not kept yet, in the given order; how many those were. Raises as above."""
-        return write(self, EVENTS, records)
+    def write_events(self, records: Iterable[Event], prepare: Preparing | None = None) -> Written:
+        """Keeps the events that are not kept yet, in the given order; how many those were. Raises as above.
+
+        Args:
+            records: The events.
+            prepare: What becomes of their rows in their transaction (``tailing.lifted_past_closed``).
+        """
+        return write(self, EVENTS, records, prepare)
 
     def predictions(
         self,
@@ -173,7 +178,13 @@ class Records(Database):
         return [EVENTS.from_row(row) for row in rows], rows[-1].cursor if rows else after_cursor
 
     def events_known(
-        self, use_case: str, stream: str, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        use_case: str,
+        stream: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        up_to_cursor: int | None = None,
     ) -> Iterator[Event]:
         """Events of a stream by when they were known, oldest first: the log that a new window is filled from.
 
@@ -182,12 +193,15 @@ class Records(Database):
             stream: Name of the stream.
             since: Least ``known_at``.
             until: ``known_at`` that lies just past the last one.
+            up_to_cursor: Only events up to this cursor: what somebody who tails has seen.
         """
         where = [
             events.c.use_case == use_case,
             events.c.stream == stream,
             *_between(events.c.known_at_us, since, until),
         ]
+        if up_to_cursor is not None:
+            where.append(events.c.cursor <= up_to_cursor)
         query = sa.select(events).where(*where).order_by(events.c.known_at_us, events.c.cursor)
         yield from self._records(EVENTS, query)
 

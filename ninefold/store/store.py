@@ -14,10 +14,11 @@ from ninefold.store.published import Published
 from ninefold.store.recorded import Records
 from ninefold.store.rollouts import Rollouts
 from ninefold.store.tables import metadata
+from ninefold.store.tailing import Tailing
 from ninefold.store.versions import Versions
 
 
-class Store(Records, Versions, Ledger, Rollouts, Leases, Published, Alerts):
+class Store(Records, Versions, Ledger, Rollouts, Leases, Published, Alerts, Tailing):
     """Records, versions, runs, rollouts, leases, routes, alerts and more, in one database. Threads may share it."""
 
     def counts(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -242,6 +242,14 @@ route_tables = Table(
     Column("document", JSON, nullable=False),
     Column("published_at_us", BigInteger, nullable=False),
     Column("problem", Text, nullable=False),
+)
+
+closings = Table(
+    "closings",
+    metadata,
+    Column("use_case", _IDENTITY, primary_key=True),
+    # No event becomes known at this instant or before any more.
+    Column("closed_until_us", BigInteger, nullable=False),
 )
 
 prunings = Table(

@@ -9,7 +9,7 @@ long transaction in the cluster hold up every stream.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from operator import itemgetter
@@ -39,8 +39,13 @@ ROWS_A_STATEMENT = 64
 EVENTS_LOCK = 0x9F01D_0002
 """Number of PostgreSQL's advisory lock under which events get their cursor."""
 
+EVENTS_CHANNEL = "ninefold_events"
+"""PostgreSQL tells on it, with the commit, whose events came."""
+
 _EXACT = 2.0**53
 _T = TypeVar("_T")
+
+Preparing = Callable[[Connection, list[dict[str, Any]]], list[dict[str, Any]]]
 
 
 class Written(int):
@@ -65,18 +70,29 @@ class Written(int):
         return written
 
 
-def write(database: Database, kind: Kind[Record], records: Iterable[Record]) -> Written:
+def write(
+    database: Database, kind: Kind[Record], records: Iterable[Record], prepare: Preparing | None = None
+) -> Written:
     """Writes what is not there yet; chunk by chunk, each one a transaction, so that a failed call can be sent again.
 
     Raises:
         StoreError: The database refuses; chunks before the one that failed are kept.
         DataError: A record can't be kept; likewise.
     """
-    return write_rows(database, kind, map(kind.encode, records))
+    return write_rows(database, kind, map(kind.encode, records), prepare)
 
 
-def write_rows(database: Database, kind: Kind[Any], records: Iterable[dict[str, Any]]) -> Written:
-    """Writes rows as ``write`` writes the records that they are of; JSON may be text already."""
+def write_rows(
+    database: Database, kind: Kind[Any], records: Iterable[dict[str, Any]], prepare: Preparing | None = None
+) -> Written:
+    """Writes rows as ``write`` writes the records that they are of; JSON may be text already.
+
+    Args:
+        database: Where to.
+        kind: Of which kind they are.
+        records: The rows.
+        prepare: What becomes of them in their transaction, before they are written.
+    """
     new, total, erased = 0, 0, 0
     contradicting: list[str] = []
     alone = EVENTS_LOCK if kind.table is EVENTS.table else None
@@ -86,7 +102,11 @@ def write_rows(database: Database, kind: Kind[Any], records: Iterable[dict[str, 
             rows.sort(key=itemgetter(kind.identity))
         with database.writing(alone=alone) as connection:
             allowed = without_erased(connection, kind.table, rows)
+            if prepare is not None:
+                allowed = prepare(connection, allowed)
             inserted = _insert_plain(connection, kind.table, allowed)
+            if alone is not None and inserted and database.is_postgresql:
+                _tell(connection, {row["use_case"] for row in allowed})
             if inserted < len(allowed):
                 contradicting += _keep_aside(connection, kind, allowed, to_micros(database.clock.now()))
         new += inserted
@@ -97,6 +117,11 @@ def write_rows(database: Database, kind: Kind[Any], records: Iterable[dict[str, 
     if erased:
         log.info("records of erased keys turned away", kind=kind.name, count=erased)
     return Written(new, repeated=total - new - erased, erased=erased, conflicts=contradicting)
+
+
+def _tell(connection: Connection, use_cases: Iterable[str]) -> None:
+    for use_case in use_cases:
+        connection.execute(sa.select(sa.func.pg_notify(EVENTS_CHANNEL, use_case)))
 
 
 def _insert_plain(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:

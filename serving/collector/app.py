@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ninefold.clock import WallClock
-from ninefold.errors import InvalidInput, NinefoldError, NotFound
+from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, NotFound
 from ninefold.keys import KeysFile
 from ninefold.records import FEEDBACK_STREAM, derived_id
 from ninefold.service import JSON, authenticated, read_json, service_app
@@ -24,6 +24,8 @@ from ninefold.settings import Settings
 from ninefold.store import Store
 from ninefold.usecase import UseCase
 from serving.collector import metrics
+from serving.collector.elsewhere import KeepingSession
+from serving.collector.elsewhere import wait_for_windows as windows_reach
 from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
 from serving.collector.intake import Intake
 from serving.collector.keeper import Batch, Outcome
@@ -60,10 +62,22 @@ class Collector:
         self._clock = WallClock()
         self._max_bytes = settings.serving.max_body_bytes
         self._intake = Intake(use_case, clock=settings.clock, max_items=settings.serving.max_instances)
+        self._online_url = settings.online_url
+        elsewhere = settings.serving.windows == "service"
+        if elsewhere and settings.clock == "event":
+            raise ConfigurationError(
+                "A replay (NINEFOLD_CLOCK=event) moves the windows itself, so no featurizer can keep them.",
+                remedy="Set NINEFOLD_SERVING__WINDOWS=in_process.",
+            )
         self._writer = Writer(
-            lambda: CollectorSession(use_case, store, settings.online_url, settings.clock),
+            lambda: (
+                KeepingSession(use_case, store)
+                if elsewhere
+                else CollectorSession(use_case, store, settings.online_url, settings.clock)
+            ),
             max_waiting=10 * settings.serving.max_instances,
-            on_windows=metrics.LAG.observe,
+            # Elsewhere, the featurizer measures it.
+            on_windows=(lambda _: None) if elsewhere else metrics.LAG.observe,
         )
         if settings.clock == "wall":
             # A replay's history can be sent again, so it does not wait for the disk.
@@ -150,7 +164,10 @@ class Collector:
         return found
 
     async def _keep(self, batch: Batch, *, wait_for_windows: bool = False) -> Outcome:
-        return await asyncio.wrap_future(self._writer.submit(batch, wait_for_windows=wait_for_windows))
+        outcome = await asyncio.wrap_future(self._writer.submit(batch, wait_for_windows=wait_for_windows))
+        if wait_for_windows and outcome.reach is not None:
+            outcome.watermark = await run_in_threadpool(windows_reach, self._use_case, self._online_url, outcome.reach)
+        return outcome
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

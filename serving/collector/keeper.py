@@ -6,19 +6,20 @@ window counts it, and a window is online before its watermark is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
 from ninefold.clock import RESOLUTION, Clock, EventClock, format_instant
 from ninefold.records import Event, Truth, derived_id
 from ninefold.store import Store, Written
+from ninefold.store.tailing import lifted_past_closed
 from serving.collector.inputs import EventInput, TruthInput
 from serving.collector.lookup import kept_truths, last_written, predicted_keys
-from serving.featurizer import StreamingFeaturizer, lift
+from serving.featurizer import lift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Outcome:
         late: New events that came after the watermark had passed them, and were lifted past it.
         unmatched: Truths of keys that nothing was predicted for, yet.
         watermark: How far the windows reach.
+        reach: Where they have to come to hold what the batch brought, where another process keeps them.
     """
 
     accepted: int = 0
@@ -60,6 +62,7 @@ class Outcome:
     late: int = 0
     unmatched: int = 0
     watermark: datetime | None = None
+    reach: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The answer to the client."""
@@ -89,19 +92,48 @@ class _Plan:
         self.outcome.conflicting += len(set(repeated) & set(written.conflicts))
 
 
+class Windows(Protocol):
+    """What keeps the windows: the streaming featurizer, or another process."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process keeps them, and closes instants in the store."""
+        ...
+
+    @property
+    def watermark(self) -> datetime | None:
+        """How far they reach."""
+        ...
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Takes accepted events."""
+        ...
+
+    def advance(self, to: datetime) -> None:
+        """Moves the watermark."""
+        ...
+
+    def flush(self) -> None:
+        """Writes what changed."""
+        ...
+
+
 class Keeper:
-    """Keeps batches of one use case. For one thread, and one instance a use case: it alone knows the watermark.
+    """Keeps batches of one use case. For one thread.
+
+    Where it keeps the windows too, one instance a use case: it alone knows the watermark. Where another process does,
+    any number of them.
 
     Args:
         use_case: Name of the use case.
         store: The production database.
-        windows: The streaming featurizer, restored.
+        windows: The streaming featurizer, restored; or what stands for another process.
         clock: The wall clock; or an event clock, which stands where the watermark stands.
         mode: Which of the two.
     """
 
     def __init__(
-        self, use_case: str, store: Store, windows: StreamingFeaturizer, clock: Clock, mode: Literal["wall", "event"]
+        self, use_case: str, store: Store, windows: Windows, clock: Clock, mode: Literal["wall", "event"]
     ) -> None:
         self._use_case = use_case
         self._store = store
@@ -147,7 +179,9 @@ class Keeper:
 
     def _log_events(self, batches: Sequence[Batch], plans: Sequence[_Plan], now: datetime) -> None:
         """Writes the events at the instants at which windows will count them, and finds out which are new."""
-        mark = self._windows.watermark
+        elsewhere = self._windows.elsewhere
+        # The store alone knows then how far events are closed.
+        mark = None if elsewhere else self._windows.watermark
         received: list[list[Event]] = []
         lifted: list[list[Event]] = []
         for batch in batches:
@@ -155,7 +189,9 @@ class Keeper:
             lifted.append(lift(received[-1], mark))
             if batch.advance_to is not None:
                 mark = batch.advance_to if mark is None else max(mark, batch.advance_to)
-        written = self._store.write_events(event for mine in lifted for event in mine)
+        written = self._store.write_events(
+            (event for mine in lifted for event in mine), lifted_past_closed if elsewhere else None
+        )
         new = {event.event_id for mine in lifted for event in mine}
         if written.repeated:
             new = last_written(self._store, new, int(written))
@@ -179,8 +215,11 @@ class Keeper:
         if self._mode == "wall":
             # Lifted events can lie a little ahead of the clock.
             self._windows.advance(max([now, *(event.known_at for plan in plans for event in plan.new_events)]))
+        mark = self._windows.watermark
         for plan in plans:
-            plan.outcome.watermark = self._windows.watermark
+            plan.outcome.watermark = mark
+            if self._windows.elsewhere:
+                plan.outcome.reach = now if mark is None else max(now, mark + RESOLUTION)
         self._follow()
 
     def _keep_truths(self, batches: Sequence[Batch], plans: Sequence[_Plan], now: datetime) -> None:

@@ -11,19 +11,18 @@ import sqlalchemy as sa
 import structlog
 
 from ninefold.clock import Clock, EventClock, WallClock
+from ninefold.errors import ConfigurationError
 from ninefold.online import open_online_store
 from ninefold.records import Event
 from ninefold.store import Store
 from ninefold.usecase import UseCase
-from ninefold.windows import Window
 from serving.collector.keeper import Batch, Keeper, Outcome
-from serving.featurizer import StreamingFeaturizer, open_windows, without_windows
+from serving.featurizer import StreamingFeaturizer
+from serving.featurizer.follower import lease_name
+from serving.featurizer.wanted import WantedWindows
 
 VERSIONS_SECONDS = 2.0
 """How often the windows that versions need are looked up."""
-
-FORGET_SECONDS = 300.0
-"""How long a window outlives the last version that needs it: one that was replaced answers until its successor does."""
 
 log = structlog.get_logger()
 
@@ -51,7 +50,7 @@ class CollectorSession:
 
     Raises:
         StoreError: The log can't be read, or the online rows can't be written.
-        ConfigurationError: The live version needs a window that is no longer declared.
+        ConfigurationError: The live version needs a window that is no longer declared, or a featurizer keeps them.
     """
 
     def __init__(self, use_case: UseCase, store: Store, online_url: str, mode: Literal["wall", "event"]) -> None:
@@ -59,12 +58,12 @@ class CollectorSession:
         self._store = store
         # An event clock begins before all events: the first ones move it.
         clock: Clock = WallClock() if mode == "wall" else EventClock(datetime.min.replace(tzinfo=UTC))
-        self._needed: dict[str, tuple[Window, float]] = {}
-        self._without: dict[int, str] = {}
+        _refuse_two_keepers(use_case.name, store)
+        self._wanted = WantedWindows(use_case, store)
         self._online = open_online_store(online_url)
         try:
-            self._windows = StreamingFeaturizer(self._wanted(), self._online, self._log)
-            self._windows.restore(clock.now() if mode == "wall" else None)
+            self._windows = StreamingFeaturizer(self._wanted.look(), self._online, self._log)
+            self._windows.restore(_present(clock, store.closed_until(use_case.name)) if mode == "wall" else None)
         except BaseException:
             self._online.close()
             raise
@@ -89,7 +88,7 @@ class CollectorSession:
         self._keeper.tick()
         if time.monotonic() - self._looked_up >= VERSIONS_SECONDS:
             self._looked_up = time.monotonic()
-            windows = self._wanted()
+            windows = self._wanted.look()
             if set(windows) != self._windows.views:
                 self._windows.use(windows)
                 log.info("windows changed", use_case=self._use_case.name, windows=sorted(windows))
@@ -98,18 +97,19 @@ class CollectorSession:
         """Ends the connection to the online rows."""
         self._online.close()
 
-    def _wanted(self) -> dict[str, Window]:
-        """What versions need, or did a moment ago."""
-        versions = self._store.versions(self._use_case.name)
-        without = without_windows(self._use_case, versions)
-        if without != self._without:
-            self._without = without
-            for version, reason in without.items():
-                log.warning("a version's windows can't be kept", version=version, reason=reason)
-        now = time.monotonic()
-        self._needed |= {view: (window, now) for view, window in open_windows(self._use_case, versions).items()}
-        self._needed = {view: found for view, found in self._needed.items() if now - found[1] <= FORGET_SECONDS}
-        return {view: window for view, (window, _) in self._needed.items()}
-
     def _log(self, stream: str, *, since: datetime | None) -> Iterator[Event]:
         return self._store.events_known(self._use_case.name, stream, since=since)
+
+
+def _present(clock: Clock, closed: datetime | None) -> datetime:
+    """The clock's instant, or the one that a featurizer closed before, by a clock that went ahead."""
+    return clock.now() if closed is None else max(clock.now(), closed)
+
+
+def _refuse_two_keepers(use_case: str, store: Store) -> None:
+    lease = store.lease(lease_name(use_case))
+    if lease is not None and store.holds_lease(lease):
+        raise ConfigurationError(
+            f"A featurizer keeps the windows of {use_case} already: {lease.holder}.",
+            remedy="Stop it, or set NINEFOLD_SERVING__WINDOWS=service for the collector.",
+        )

@@ -12,13 +12,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
 from ninefold.clock import RESOLUTION
+from ninefold.errors import Outdated
 from ninefold.online import OnlineRow, OnlineStore, from_microseconds, to_microseconds
 from ninefold.records import Event, entity_key
 from ninefold.windows import Window
 from ninefold.windows.stream import Row, WindowState
 
 _REPLAYED_AT_ONCE = 5_000
+
+log = structlog.get_logger()
 
 
 class EventLog(Protocol):
@@ -48,6 +53,8 @@ class StreamingFeaturizer:
         log: Where events are read again after a restart, and for a new window.
     """
 
+    elsewhere = False
+
     def __init__(self, windows: Mapping[str, Window], online: OnlineStore, log: EventLog) -> None:
         self._online = online
         self._log = log
@@ -55,6 +62,7 @@ class StreamingFeaturizer:
         self._unwritten: dict[str, dict[str, Row]] = {view: {} for view in windows}
         self._watermark: datetime | None = None
         self._written: datetime | None = None
+        self._marks: dict[str, datetime | None] = {}
 
     @property
     def watermark(self) -> datetime | None:
@@ -76,7 +84,7 @@ class StreamingFeaturizer:
         Raises:
             StoreError: The log can't be read, or rows can't be written.
         """
-        reached = self._online.watermarks(self._states)
+        reached = self._marks = self._online.watermarks(self._states)
         known = [mark for mark in (*reached.values(), until) if mark is not None]
         self._watermark = max(known, default=None)
         self._replay(self._states, reached)
@@ -95,12 +103,14 @@ class StreamingFeaturizer:
             # No time has passed yet, so there is nothing to write; what is logged waits in all of them.
             self._take_waiting(added)
         else:
+            self._marks |= self._online.watermarks(added)
             self._replay(added, dict.fromkeys(added))
         self._states |= added
         self._unwritten |= {view: {} for view in added}
         for view in self.views - set(windows):
             self._online.forget(view)
             del self._states[view], self._unwritten[view]
+            self._marks.pop(view, None)
 
     def apply(self, events: Iterable[Event]) -> None:
         """Takes accepted events, which count once the watermark reaches them.
@@ -121,12 +131,21 @@ class StreamingFeaturizer:
     def flush(self) -> None:
         """Writes the newest row of every key that changed, then the watermarks.
 
+        An online store that is not as it was left (it was restarted and lost rows, or somebody else wrote) gets the
+        windows anew, computed from the log.
+
         Raises:
             StoreError: The online store refuses; what is unwritten is kept for the next call.
         """
         if self._watermark is None or self._watermark == self._written:
             return
-        self._write(self._unwritten, self._watermark)
+        try:
+            self._write(self._unwritten, self._watermark)
+        except Outdated as error:
+            log.warning("windows are computed anew", error=str(error))
+            self._states = {view: WindowState(state.window) for view, state in self._states.items()}
+            self._unwritten = {view: {} for view in self._states}
+            self.restore(self._watermark)
         self._written = self._watermark
 
     def _add(self, event: Event, states: Iterable[WindowState]) -> None:
@@ -181,9 +200,11 @@ class StreamingFeaturizer:
                 for view, mine in rows.items()
             },
             watermark,
+            after={view: self._marks.get(view) for view in rows},
         )
-        for mine in rows.values():
+        for view, mine in rows.items():
             mine.clear()
+            self._marks[view] = watermark
 
 
 def _move(states: Mapping[str, WindowState], to: datetime, newest: Mapping[str, dict[str, Row]]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ninefold.clock import format_instant, parse_duration
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.windows.batch import changelog
-from serving.collector import session
+from serving.featurizer import wanted
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 CITIES = ("Rome", "Oslo", "Bonn")
@@ -122,7 +122,7 @@ async def test_a_replaced_version_keeps_its_windows_for_as_long_as_it_may_be_ask
         until = NOON + timedelta(minutes=50)
         await running.post("/v1/events", {"advance_to": format_instant(until)}, **WAIT)
         assert online(running, "late_25m") == as_defined(running, "25m", until)
-        monkeypatch.setattr(session, "FORGET_SECONDS", 0.3)
+        monkeypatch.setattr(wanted, "FORGET_SECONDS", 0.3)
         await eventually(lambda: watermarks(running, "late_25m", "late_40m") == {"late_25m": None, "late_40m": until})
         assert online(running, "late_25m") == {}
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -232,10 +233,10 @@ class Stubborn(SQLiteOnlineStore):
 
     refusing = False
 
-    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime) -> int:
+    def write_views(self, rows: Mapping[str, Iterable[OnlineRow]], watermark: datetime, **options: Any) -> int:
         if self.refusing:
             raise StoreError("The disk is full.")
-        return super().write_views(rows, watermark)
+        return super().write_views(rows, watermark, **options)
 
 
 def test_rows_that_can_not_be_written_wait_and_the_watermark_with_them(tmp_path: Path) -> None:
