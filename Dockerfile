@@ -91,6 +91,11 @@ LABEL org.opencontainers.image.vendor="Ninefold" \
 FROM house AS pipeline
 LABEL org.opencontainers.image.title="Ninefold pipeline" \
       org.opencontainers.image.description="The pipelines' steps and the runs API"
+# LightGBM's wheel wants the system's OpenMP.
+USER 0
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 >/dev/null \
+    && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/*
+USER 65532:65532
 COPY --from=pipeline-packages /opt/ninefold /opt/ninefold
 COPY --from=code /opt/ninefold/code /opt/ninefold/code
 

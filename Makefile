@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --n
 IMAGE_LOCK := --python-platform linux --constraint requirements/all.txt
 export PYTHONSAFEPATH := 1
 
-.PHONY: install demo test test-long check format bench compile lock images images-test clean
+.PHONY: install demo test test-long check format bench compile lock images images-test manifests cluster clean
 
 install: $(VENV)/.installed  ## Install everything into .venv
 
@@ -41,12 +41,13 @@ test: install  ## All tests
 test-long: install  ## Tests that take minutes: whole loops of pipelines
 	@$(BIN)/python -m pytest -m long
 
-check: install  ## Lint, format, types, import rules, compiled files
+check: install  ## Lint, format, types, import rules, compiled files, manifests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/ninefold compile --check
+	@PYTHONPATH=. $(BIN)/python -m manifests.check --where-possible
 
 format: install  ## Format and sort imports
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -61,7 +62,7 @@ compile: install  ## Compile the pipelines
 lock: install  ## Renew requirements/ from pyproject.toml
 	@$(LOCK) --universal $(EXTRAS) --output-file requirements/all.txt pyproject.toml
 	@echo uv setuptools | tr ' ' '\n' | $(LOCK) --universal --output-file requirements/installer.txt -
-	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_PIPELINE)) --output-file requirements/pipeline.txt pyproject.toml
+	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_PIPELINE)) --overrides requirements/left-out-of-pipeline.txt --output-file requirements/pipeline.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_SERVING)) --overrides requirements/left-out-of-serving.txt --output-file requirements/serving.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_LABELLING)) --output-file requirements/labelling.txt pyproject.toml
 
@@ -70,6 +71,12 @@ images:  ## Build the images, with docker, podman or buildah
 
 images-test: images  ## Run what was built, in read-only containers
 	@PYTHONPATH=. $(PYTHON) -m images test $(ENGINE_OPTIONS) --flags='$(RUN_FLAGS)'
+
+manifests: install  ## Build every overlay; schemas and policies; CRDS=DIR for the schemas of custom resources
+	@PYTHONPATH=. $(BIN)/python -m manifests.check
+
+cluster: install  ## kind with all that Ninefold stands on, and overlay kind; again for what is missing
+	@PYTHON=$(BIN)/python manifests/cluster/up.sh
 
 clean:  ## Remove what was installed and what was written
 	@rm -rf $(VENV) .ninefold
