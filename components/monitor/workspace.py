@@ -31,6 +31,8 @@ def folder(settings: Settings) -> Path:
 
 def database(settings: Settings) -> str:
     """URL of the workspace's database."""
+    if settings.monitoring.workspace_url is not None:
+        return settings.monitoring.workspace_url.get_secret_value()
     return f"sqlite:///{folder(settings) / 'workspace.db'}"
 
 
@@ -123,6 +125,8 @@ class Workspace:
 def ui_command(settings: Settings, host: str, port: int) -> tuple[list[str], dict[str, str]]:
     """The command and environment of Evidently's UI on the workspace, with its calls home switched off."""
     config = folder(settings) / "ui.yaml"
+    # The URL may hold a password.
+    config.touch(mode=0o600)
     config.write_text(
         "storage:\n  type: sql\n"
         f"database:\n  url: {database(settings)}\n"

@@ -93,7 +93,7 @@ def pod_specs(documents: Sequence[Document]) -> Iterator[Finding]:
 def availability(documents: Sequence[Document]) -> Iterator[Finding]:
     """What has replicas has a PodDisruptionBudget and is spread; what is scaled has no number of its own."""
     budgets = of_kind(documents, "PodDisruptionBudget")
-    scaled = {}
+    scaled: dict[tuple[str, str], Document] = {}
     for scaler in of_kind(documents, "HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]
         scaled[target["kind"], target["name"]] = scaler
