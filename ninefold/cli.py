@@ -15,7 +15,7 @@ from ninefold.errors import NinefoldError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("pipelines.commands:run", "Run a pipeline here: training, tuning, monitoring, and others."),
     "submit": ("pipelines.cluster_commands:submit", "Submit a run to Kubeflow Pipelines."),
-    "recurring": ("pipelines.cluster_commands:recurring", "Apply, list and remove recurring runs on Kubeflow Pipelines."),
+    "recurring": ("pipelines.cluster_commands:recurring", "Apply, list, remove recurring runs on Kubeflow Pipelines."),
     "compile": ("pipelines.commands:compile_pipelines", "Compile the pipelines to pipelines/compiled/."),
     "schedule": ("pipelines.commands:schedule", "Run a pipeline again and again, by a six-field cron expression."),
     "orchestrator": ("pipelines.commands:orchestrator", "Serve the runs API: POST /v1/runs."),

@@ -7,10 +7,12 @@ read-only; a step writes below ``/var/lib/ninefold`` and ``/tmp`` alone, both em
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl, kubernetes
+from pydantic.fields import FieldInfo
 
 from ninefold.settings import Cluster, Monitoring, Retention
 
@@ -26,12 +28,18 @@ SETTINGS = "ninefold"
 """ConfigMap with the settings of everything that runs on the cluster, those of steps among them."""
 
 _REQUIRED = ("ENVIRONMENT", "HOME", "MODELS_URL")
-_COMMON = (
-    "CLOCK", "LOG_LEVEL",
-    *(f"CLUSTER__{name.upper()}" for name in Cluster.model_fields if not name.startswith("inner")),
-)  # fmt: skip
-RETENTION = tuple(f"RETENTION__{name.upper()}" for name in Retention.model_fields)
-MONITORING = tuple(f"MONITORING__{name.upper()}" for name in Monitoring.model_fields if name != "webhook")
+
+
+def _public(group: str, fields: Mapping[str, FieldInfo]) -> tuple[str, ...]:
+    """Names of a group's settings, without ``NINEFOLD_`` and without those that are secrets."""
+    return tuple(
+        f"{group}__{name.upper()}" for name, field in fields.items() if "SecretStr" not in str(field.annotation)
+    )
+
+
+_COMMON = ("CLOCK", "LOG_LEVEL", *_public("CLUSTER", Cluster.model_fields))
+RETENTION = _public("RETENTION", Retention.model_fields)
+MONITORING = _public("MONITORING", Monitoring.model_fields)
 
 # Credentials may come from the machine's identity instead.
 _S3 = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
@@ -118,6 +126,8 @@ def _environment(task: dsl.PipelineTask, more: tuple[str, ...]) -> None:
     if more == MONITORING:
         webhook = {"webhook": "NINEFOLD_MONITORING__WEBHOOK"}
         kubernetes.use_secret_as_env(task, "ninefold-keys", webhook, optional=True)
+        workspace = {"evidently-url": "NINEFOLD_MONITORING__WORKSPACE_URL"}
+        kubernetes.use_secret_as_env(task, "ninefold-store", workspace, optional=True)
 
 
 def _named(names: tuple[str, ...]) -> dict[str, str]:

@@ -42,13 +42,13 @@ for _tag, (_pattern, _first) in _CORE.items():
     _Core.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), ["" if c == "\0" else c for c in _first])
 
 
-def _int(_: object, node: yaml.Node) -> int:
+def _int(_: yaml.SafeLoader, node: yaml.Node) -> int:
     text = str(node.value)
     # Zeros in front are no octal number.
     return int(text, 0) if re.match(r"0[ox]", text) else int(text)
 
 
-def _float(_: object, node: yaml.Node) -> float:
+def _float(_: yaml.SafeLoader, node: yaml.Node) -> float:
     return float(re.sub(r"\.(inf|nan)", r"\1", str(node.value).lower()))
 
 
