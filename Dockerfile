@@ -18,8 +18,8 @@ RUN python -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v == "3.11" or sy
 
 FROM base AS installer
 # Where packages come from, for both installers; by default their own. Nothing of this stage's settings reaches an image.
-ARG PIP_INDEX_URL
-ARG UV_DEFAULT_INDEX
+ARG PIP_INDEX_URL=""
+ARG UV_DEFAULT_INDEX=""
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 \
     # Copied files may lose their times; bytecode that does not ask for them is also read faster.
     PYC_INVALIDATION_MODE=UNCHECKED_HASH

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 ENGINES = ("docker", "podman", "buildah")
 """In the order in which they are asked."""
 
-_PATIENCE = 30.0
+_PATIENCE = 180.0
 
 
 class ImagesError(Exception):

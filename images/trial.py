@@ -1,4 +1,4 @@
-"""Tries the images for real: what is in them, how they start, answer and drain, what they say where something is wrong."""
+"""Tries the images for real: what is in them, how they start, answer and drain, what they say of what is wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def try_images(engine: Engine, *, prefix: str, base: str, flags: Sequence[str]) 
         try:
             found = json.loads(engine.ask("image", "inspect", name))[0]
             # podman tells the health check beside the configuration, docker in it.
-            configured[target] = {"Healthcheck": found.get("HealthCheck")} | found["Config"]
+            configured[target] = {"Healthcheck": found.get("Healthcheck")} | found["Config"]
         except ImagesError as error:
             raise ImagesError(f"There is no image {name}; run: make images") from error
     passed = failed = 0
