@@ -349,3 +349,20 @@ def test_use_case_code_that_fails_holds(production: Production, monkeypatch: pyt
         assert controller(production).look() is None
     [line] = [line for line in logs if line["event"] == "rollout is held"]
     assert "The block of parcels can't be told" in line["error"]
+
+
+def test_routes_that_do_not_follow_hold_what_goes_forward_and_not_what_goes_back(production: Production) -> None:
+    trouble = ["HTTPRoute parcels was changed by hand."]
+    looking = controller(production, trouble=lambda: trouble[0])
+    assert run(production, 3, looking) == []
+    assert production.rollout.state == "pending"
+    assert production.store.steps(production.rollout.rollout_id)[-1].reasons == (
+        "HTTPRoute parcels was changed by hand.",
+    )
+    trouble[0] = ""
+    (started,) = run(production, 1, looking)
+    assert started.action == "start_shadow"
+    trouble[0] = "HTTPRoute parcels was changed by hand."
+    # It fails: that is counted, and needs no gateway to be ended.
+    production.failing[2] = "model_error"
+    assert [decision.action for decision in run(production, 4, looking)] == ["rollback"]
