@@ -94,13 +94,13 @@ def availability(documents: Sequence[Document]) -> Iterator[Finding]:
     """What has replicas has a PodDisruptionBudget and is spread; what is scaled has no number of its own."""
     budgets = of_kind(documents, "PodDisruptionBudget")
     scaled: dict[tuple[str, str], Document] = {}
-    for scaler in of_kind(documents, "HorizontalPodAutoscaler"):
-        target = scaler["spec"]["scaleTargetRef"]
-        scaled[target["kind"], target["name"]] = scaler
+    for found in of_kind(documents, "HorizontalPodAutoscaler"):
+        target = found["spec"]["scaleTargetRef"]
+        scaled[target["kind"], target["name"]] = found
     workloads = of_kind(documents, "Deployment", "StatefulSet")
     for workload in workloads:
         spec = workload["spec"]
-        scaler = scaled.pop((workload["kind"], name(workload)), None)
+        scaler = scaled.get((workload["kind"], name(workload)))
         if scaler is None and spec.get("replicas", 1) < 2:
             continue
         template = spec["template"]
@@ -117,8 +117,11 @@ def availability(documents: Sequence[Document]) -> Iterator[Finding]:
         if scaler is not None and "replicas" in spec:
             message = "sets replicas, which its HorizontalPodAutoscaler sets: leave them out"
             yield Finding(thing=thing(workload), rule="autoscaling", message=message)
-    for (kind, target), scaler in scaled.items():
-        yield Finding(thing=thing(scaler), rule="autoscaling", message=f"scales {kind}/{target}, which is not there")
+    there = {(workload["kind"], name(workload)) for workload in workloads}
+    for at, found in scaled.items():
+        if at not in there:
+            message = f"scales {'/'.join(at)}, which is not there"
+            yield Finding(thing=thing(found), rule="autoscaling", message=message)
 
 
 def labelled(documents: Sequence[Document]) -> Iterator[Finding]:

@@ -55,6 +55,9 @@ for chart in kserve-crd kserve-resources; do
         --namespace kserve --create-namespace --wait --timeout 5m "${settings[@]}"
 done
 
+# It comes without a security context, and a namespace under restricted Pod Security would refuse its pods.
+kubectl patch clusterstoragecontainer default --type merge --patch-file manifests/cluster/storage-initializer.yaml
+
 say "Kubeflow Pipelines $KFP_VERSION, Kubernetes-native"
 pipelines="github.com/kubeflow/pipelines/manifests/kustomize/env/cert-manager"
 apply -k "$pipelines/cluster-scoped-resources?ref=$KFP_VERSION"

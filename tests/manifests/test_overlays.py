@@ -156,7 +156,7 @@ def test_what_is_scraped_has_the_port_that_is_named(built: Built) -> None:
         name(made.owner) for made in pods(documents) for p in made.containers[0].get("ports", ()) if p["name"] == "http"
     }
     for monitor in of_kind(documents, "ServiceMonitor", "PodMonitor"):
-        for expression in monitor["spec"]["selector"]["matchExpressions"]:
+        for expression in monitor["spec"]["selector"].get("matchExpressions", ()):
             assert set(expression.get("values", ())) <= named
 
 
