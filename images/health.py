@@ -13,6 +13,7 @@ from pathlib import Path
 PORTS = {
     "serving.front_end": ("FRONT_END", 8080),
     "serving.collector": ("COLLECTOR", 8081),
+    "serving.featurizer": ("FEATURIZER", 8089),
     "serving.model_server": ("MODELS_FROM", 8090),
 }
 """Program → the name of its port among the settings ``NINEFOLD_PORTS__…``, and that setting's default."""
