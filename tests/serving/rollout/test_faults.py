@@ -352,7 +352,8 @@ def test_use_case_code_that_fails_holds(production: Production, monkeypatch: pyt
 
 
 def test_routes_that_do_not_follow_hold_what_goes_forward_and_not_what_goes_back(production: Production) -> None:
-    trouble = ["HTTPRoute parcels was changed by hand."]
+    edited = "HTTPRoute parcels was changed by hand."
+    trouble = [edited]
     looking = controller(production, trouble=lambda: trouble[0])
     assert run(production, 3, looking) == []
     assert production.rollout.state == "pending"
@@ -362,7 +363,7 @@ def test_routes_that_do_not_follow_hold_what_goes_forward_and_not_what_goes_back
     trouble[0] = ""
     (started,) = run(production, 1, looking)
     assert started.action == "start_shadow"
-    trouble[0] = "HTTPRoute parcels was changed by hand."
+    trouble[0] = edited
     # It fails: that is counted, and needs no gateway to be ended.
     production.failing[2] = "model_error"
     assert [decision.action for decision in run(production, 4, looking)] == ["rollback"]
