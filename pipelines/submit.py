@@ -22,7 +22,7 @@ _IMAGE = re.compile(
     r"(?:[a-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9._-]+(?:/[a-z0-9._-]+)*"
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
-_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?|")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 _OPEN_ENDED = ("training", "tuning")

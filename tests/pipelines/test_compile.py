@@ -82,8 +82,13 @@ def test_every_step_says_what_it_needs_of_a_cluster(name: str) -> None:
         assert int(config["activeDeadlineSeconds"]) > 0
         assert config["imagePullPolicy"] == "IfNotPresent"
         assert [mount["mountPath"] for mount in config["emptyDirMounts"]] == ["/var/lib/ninefold", "/tmp"]
-        secrets = {secret["secretName"]: secret["optional"] for secret in config["secretAsEnv"]}
-        assert secrets.items() >= {"ninefold-store": False, "ninefold-online": False, "ninefold-s3": True}.items()
+        secrets = {key["envVar"]: one for one in config["secretAsEnv"] for key in one["keyToEnv"]}
+        for variable, secret, optional in (
+            ("NINEFOLD_STORE_URL", "ninefold-store", False),
+            ("NINEFOLD_ONLINE_URL", "ninefold-online", False),
+            ("AWS_SECRET_ACCESS_KEY", "ninefold-s3", True),
+        ):
+            assert (secrets[variable]["secretName"], secrets[variable]["optional"]) == (secret, optional)
         resources = containers[key]["container"]["resources"]
         assert set(resources) >= {
             f"resource{what}{kind}" for what in ("Cpu", "Memory") for kind in ("Limit", "Request")
