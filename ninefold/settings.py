@@ -79,6 +79,7 @@ class Monitoring(_Group):
     max_training_time: float = Field(
         120.0, ge=1, le=86_400, description="Seconds of the search in a training run that an alert asks for."
     )
+    max_trials: int = Field(0, ge=0, description="Models that such a search may fit; 0 for as many as time allows.")
     snapshots: int = Field(120, gt=0, description="Evidently snapshots that are kept of a use case; older ones go.")
     ui_port: int = Field(8088, description="Port of `ninefold monitor ui`.")
     workspace_url: SecretStr | None = Field(

@@ -190,6 +190,7 @@ OPENAPI: dict[str, Any] = {
                                             "since": {"type": "string", "example": "2013-06-24"},
                                             "until": {"type": "string", "example": "2013-07-01"},
                                             "max_training_time": {"type": "number", "minimum": 1, "maximum": 86400},
+                                            "max_trials": {"type": "integer", "minimum": 0},
                                             "windows": {"type": "object", "additionalProperties": {"type": "string"}},
                                             "branches": {"type": "integer", "minimum": 2},
                                             "seed": {"type": "integer", "minimum": 0},

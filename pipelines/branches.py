@@ -36,10 +36,13 @@ def branches_words(result: Mapping[str, Any]) -> Iterator[str]:
 
     The best of many on the validation set is better there than it is; the test set says how much.
     """
+    # It needs numpy, which a table does not.
+    from components.tuner.outcome import named
+
     tuning = result["tuning"]
     for one in (*tuning["branches"], tuning["last"]):
         if one["error"] is not None:
-            yield f"Failed: {', '.join(f'{name} {length}' for name, length in one['lengths'].items())}: {one['error']}"
+            yield f"Failed: {named(one['lengths'])}: {one['error']}"
     winner = tuning["winner"]
     values = {row["name"]: row["value"] for row in result["rows"]}
     if "candidate" in values and winner["baseline"] and values["baseline"]:

@@ -31,7 +31,13 @@ Until = Annotated[
 Since = Annotated[
     str, typer.Option(help="Monitoring: first decision moment (2013-07-01). Materialization: rows known since it.")
 ]
-MaxTrainingTime = Annotated[float, typer.Option(help="Seconds that the search for a model may take.")]
+DemoSearchTime = Annotated[
+    float | None,
+    typer.Option(
+        "--max-training-time",
+        help="Seconds of each search for a model. If not given, each fits one model: the same story on every machine.",
+    ),
+]
 SearchTime = Annotated[
     float | None,
     typer.Option(
@@ -195,7 +201,7 @@ def replay(
 
 
 def demo(
-    max_training_time: MaxTrainingTime = 30.0,
+    max_training_time: DemoSearchTime = None,
     short: Annotated[bool, typer.Option("--short", help="End with the first promotion, and a week more.")] = False,
 ) -> None:
     """The whole loop on real flights: learn, serve, judge, replace, and catch what no offline test could."""

@@ -46,24 +46,28 @@ from serving.supervisor.supervisor import Supervisor
 ARRIVALS = "arrivals"
 WITH_AIR_TIME = "usecases.arrivals.with_air_time:USE_CASE"
 
-TRAINED = datetime(2013, 4, 1, 8, tzinfo=UTC)
-"""Three months are known: January to learn from, February to choose on, March to judge on."""
-BEGINS = datetime(2013, 4, 20, 8, tzinfo=UTC)
+TRAINED = datetime(2013, 3, 21, 8, tzinfo=UTC)
+"""Eleven weeks are known: three of winter to learn from, a month to choose on, and a month to judge on."""
+BEGINS = datetime(2013, 4, 14, 8, tzinfo=UTC)
 """A first model is rarely in production the day that it is made."""
 RETRAINS = datetime(2013, 6, 1, 8, tzinfo=UTC)
 """At the latest; before, when the monitor asks for it."""
-AFTERWARDS = timedelta(days=7)
+AFTERWARDS = timedelta(days=3)
 """The story goes on for a while after its last decision: what happened since is no accident of a day."""
+ONE_MODEL = 1
+"""Models that a search fits, so that it is short and ends alike on every machine; with them the story does."""
+AT_MOST = 900.0
+"""Seconds that fitting it may take."""
 LATEST = BEGINS + timedelta(days=110)
 """The story ends by itself long before; a candidate that nothing decides about must not hold it up for ever."""
 
 
-def run_demo(console: Console, *, max_training_time: float, short: bool) -> None:
+def run_demo(console: Console, *, max_training_time: float | None, short: bool) -> None:
     """Runs the demo and leaves its services running.
 
     Args:
         console: Where it is told.
-        max_training_time: Seconds of each search for a model.
+        max_training_time: Seconds of each search for a model; None for ``ONE_MODEL``.
         short: Ends with the first promotion.
 
     Raises:
@@ -73,7 +77,7 @@ def run_demo(console: Console, *, max_training_time: float, short: bool) -> None
     here = _settings(max_training_time)
     _start_over(console, here)
     with _own_log(here), _stopped_when_interrupted(console, here), open_story(ARRIVALS, here, BEGINS) as story:
-        told = _Telling(console, story, max_training_time)
+        told = _Telling(console, story)
         told.first_model()
         if not short:
             told.better_model()
@@ -93,13 +97,11 @@ class _Telling:
     Args:
         console: Where to.
         story: The story.
-        seconds: What a search may take.
     """
 
-    def __init__(self, console: Console, story: Story, seconds: float) -> None:
+    def __init__(self, console: Console, story: Story) -> None:
         self._console = console
         self._story = story
-        self._seconds = seconds
         self._notes: list[Happening] = []
         self._suspected: set[str] = set()
 
@@ -183,7 +185,7 @@ class _Telling:
 
     def _train(self, name: str, until: datetime, run: Run | None = None) -> None:
         with step_lines(self._console) as lines:
-            result = self._story.learn(name, until=until, seconds=self._seconds, run=run, on_step=lines)
+            result = self._story.learn(name, until=until, run=run, on_step=lines)
         training_words(self._console, result)
         if result["version"] is None:
             raise StepFailed(f"The candidate was not released: {result['summary']}", remedy=f"See {result['report']}")
@@ -240,9 +242,12 @@ class _Telling:
         self._console.rule(f"[bold]{title}[/bold]: {words}", align="left")
 
 
-def _settings(max_training_time: float) -> Settings:
+def _settings(max_training_time: float | None) -> Settings:
     given = settings()
-    monitoring = given.monitoring.model_copy(update={"max_training_time": max_training_time})
+    bounds = {"max_training_time": max_training_time, "max_trials": 0}
+    if max_training_time is None:
+        bounds = {"max_training_time": AT_MOST, "max_trials": ONE_MODEL}
+    monitoring = given.monitoring.model_copy(update=bounds)
     return Settings(home=given.home / "demo", clock="event", monitoring=monitoring)
 
 

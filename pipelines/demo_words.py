@@ -13,6 +13,7 @@ from rich.table import Table
 
 from components.monitor.alerts import QUALITY, Finding
 from components.monitor.run import Watched
+from ninefold.rollout.guardrails import FEATURES_NULL
 from ninefold.usecase import UseCase
 from pipelines.live_check import LiveCheck
 from pipelines.progress import result_table
@@ -42,7 +43,7 @@ def decision_words(look: Look) -> str:
     decision, rollout = look.decision, look.rollout
     if decision is None or rollout is None:
         return ""
-    suspected = decision.action == "hold" and decision.reasons and decision.reasons[0].name == "null_share"
+    suspected = decision.action == "hold" and decision.reasons and decision.reasons[0].name == FEATURES_NULL
     if not look.moved and not suspected:
         return ""
     name = f"version {rollout.candidate}"

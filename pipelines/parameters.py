@@ -91,6 +91,7 @@ class TrainingParameters:
         use_case: Name or import path.
         until: Only what was known before this is used; None for everything known.
         max_training_time: Seconds that the search may take.
+        max_trials: Models that it may fit; 0 for as many as time allows. So bounded, it ends alike on every machine.
         windows: Window name → length, for windows that shall have another than the declared one.
         seed: Seed of the search.
     """
@@ -98,6 +99,7 @@ class TrainingParameters:
     use_case: str
     until: datetime | None = None
     max_training_time: float = 120.0
+    max_trials: int = 0
     windows: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
@@ -111,7 +113,7 @@ class TrainingParameters:
             ConfigurationError: ``windows`` names none of the use case's.
         """
         declared = load_use_case(use_case)
-        _known("training", document, ("until", "max_training_time", "windows", "seed"))
+        _known("training", document, ("until", "max_training_time", "max_trials", "windows", "seed"))
         until = _until(document, declared)
         seconds = _seconds(document, default=120.0, least=1.0)
         windows = document.get("windows") or {}
@@ -122,6 +124,7 @@ class TrainingParameters:
             use_case=use_case,
             until=until,
             max_training_time=seconds,
+            max_trials=_whole(document, "max_trials", default=0, least=0),
             windows=dict(windows),
             seed=_whole(document, "seed", default=0, least=0),
         )
@@ -131,6 +134,7 @@ class TrainingParameters:
         return {
             "until": _text(self.until),
             "max_training_time": self.max_training_time,
+            "max_trials": self.max_trials,
             "windows": dict(self.windows),
             "seed": self.seed,
         }

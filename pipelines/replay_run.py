@@ -13,7 +13,7 @@ from components.featurizer.materialize import BatchRowFeed, materialize_windows
 from ninefold.clock import format_instant
 from ninefold.errors import DataError, UsageError
 from ninefold.keys import local_key
-from ninefold.online import open_online_store
+from ninefold.online import OnlineStore, open_online_store
 from ninefold.settings import Settings
 from ninefold.store import open_store
 from ninefold.usecase import UseCase
@@ -40,16 +40,13 @@ def open_replay(use_case: UseCase, since: datetime, until: datetime, *, settings
             f"There is no history of {use_case.name} in {data}.",
             remedy=f"Make it with: ninefold run training {use_case.name}",
         )
-    key = local_key(settings.home, settings.keys_path)
     traffic = read_traffic(use_case, data, since, until)
     with ExitStack() as opened:
         online = opened.enter_context(closing(open_online_store(settings.online_url)))
-        front_end = opened.enter_context(closing(front_end_session(settings, key)))
-        collector = opened.enter_context(
-            closing(HttpSession(f"http://{settings.host}:{settings.ports.collector}", key))
-        )
-        _refuse_the_past(use_case, since, settings)
-        _rewind(use_case, since, settings)
+        front_end = opened.enter_context(closing(front_end_session(settings)))
+        collector = opened.enter_context(closing(_session(settings, settings.ports.collector)))
+        _refuse_the_past(use_case, since, online)
+        _rewind(use_case, since, online, settings)
         replayer = Replayer(
             use_case,
             traffic,
@@ -62,9 +59,13 @@ def open_replay(use_case: UseCase, since: datetime, until: datetime, *, settings
         yield replayer
 
 
-def front_end_session(settings: Settings, key: str) -> HttpSession:
-    """A session to this machine's front end."""
-    return HttpSession(f"http://{settings.host}:{settings.ports.front_end}", key)
+def front_end_session(settings: Settings) -> HttpSession:
+    """A session to this machine's front end, with the local key."""
+    return _session(settings, settings.ports.front_end)
+
+
+def _session(settings: Settings, port: int) -> HttpSession:
+    return HttpSession(f"http://{settings.host}:{port}", local_key(settings.home, settings.keys_path))
 
 
 def replay_here(
@@ -91,35 +92,24 @@ def replay_here(
             return replayer.run(on_progress=show)
 
 
-def _rewind(use_case: UseCase, since: datetime, settings: Settings) -> None:
+def _rewind(use_case: UseCase, since: datetime, online: OnlineStore, settings: Settings) -> None:
     """Brings the online rows to where they stood when the stretch began.
 
     A release brings rows online up to the end of what it learned from, which may lie after the stretch; a request would
     find rows from its future. The windows of keys that fell silent before are written, too: the stream starts with the
     events that are still in its windows.
     """
-    store = open_store(settings.store_url)
-    try:
+    with closing(open_store(settings.store_url)) as store:
         wanted = [version.lengths for version in store.versions(use_case.name) if version.state != "retired"]
-    finally:
-        store.close()
-    online = open_online_store(settings.online_url)
-    try:
-        for view in {view.view for lengths in wanted for view in use_case.feature_views(lengths)}:
-            online.forget(view)
-    finally:
-        online.close()
+    for view in {view.view for lengths in wanted for view in use_case.feature_views(lengths)}:
+        online.forget(view)
     for lengths in wanted:
         materialize_windows(use_case, settings, lengths, since)
 
 
-def _refuse_the_past(use_case: UseCase, since: datetime, settings: Settings) -> None:
+def _refuse_the_past(use_case: UseCase, since: datetime, online: OnlineStore) -> None:
     """Windows only go forward: what was replayed can't be replayed into the same online rows."""
-    online = open_online_store(settings.online_url)
-    try:
-        known = online.watermarks([view.view for view in use_case.feature_views() if view.source == "window"])
-    finally:
-        online.close()
+    known = online.watermarks([view.view for view in use_case.feature_views() if view.source == "window"])
     latest = max((instant for instant in known.values() if instant is not None), default=None)
     if latest is not None and latest > since:
         raise UsageError(

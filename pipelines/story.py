@@ -16,7 +16,6 @@ from components.monitor.run import Watched, watch
 from components.monitor.windows import floor
 from ninefold.clock import EventClock, format_instant
 from ninefold.errors import StepFailed
-from ninefold.keys import local_key
 from ninefold.rollout.decide import RolloutDecision
 from ninefold.settings import Settings
 from ninefold.store import Run, Store, StoredRollout, open_store
@@ -61,7 +60,8 @@ class Story:
 
     Args:
         name: Name or import path of the use case whose traffic is replayed.
-        settings: Where things lie and listen.
+        settings: Where things lie and listen; how long and how far the search of a run may go that the monitor asks
+            for, and of every other one of the story.
         clock: Event time.
         store: The production database, on that clock.
         replayed: All traffic so far.
@@ -87,14 +87,13 @@ class Story:
         return load_use_case(self.name)
 
     def learn(
-        self, name: str, *, until: datetime, seconds: float, run: Run | None = None, on_step: Callable[[Step], None]
+        self, name: str, *, until: datetime, run: Run | None = None, on_step: Callable[[Step], None]
     ) -> dict[str, Any]:
         """Trains, and returns the run's result.
 
         Args:
             name: Name or import path of the use case.
             until: What was known then is used.
-            seconds: What the search may take.
             run: A run that the monitor asked for; None to ask for one.
             on_step: Told whenever a step starts or ends.
 
@@ -102,7 +101,12 @@ class Story:
             StepFailed: A step failed.
         """
         if run is None:
-            asked = {"until": format_instant(until), "max_training_time": seconds}
+            bounds = self.settings.monitoring
+            asked = {
+                "until": format_instant(until),
+                "max_training_time": bounds.max_training_time,
+                "max_trials": bounds.max_trials,
+            }
             run = request_run("training", name, asked, store=self.store, clock=EventClock(until))
         ended = execute_run(run, store=self.store, settings=self.settings, on_step=on_step)
         if ended is None:
@@ -188,9 +192,7 @@ class Story:
 
     @contextmanager
     def _front_end(self) -> Iterator[HttpSession]:
-        with closing(
-            front_end_session(self.settings, local_key(self.settings.home, self.settings.keys_path))
-        ) as opened:
+        with closing(front_end_session(self.settings)) as opened:
             yield opened
 
 

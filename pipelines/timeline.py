@@ -21,6 +21,7 @@ from ninefold.errors import NotFound
 from ninefold.metrics import losses
 from ninefold.rollout.guardrails import FEATURES_NULL
 from ninefold.rollout.policy import RolloutPolicy
+from ninefold.rollout.stored import Stage, stages_of
 from ninefold.settings import Settings
 from ninefold.store import RolloutStep, Store, StoredRollout
 from ninefold.usecase import UseCase
@@ -227,18 +228,17 @@ def effect(judged: pl.DataFrame, rollout: StoredRollout) -> Effect:
 
 def of_rollout(rollout: StoredRollout, steps: Sequence[RolloutStep]) -> Iterator[Happening]:
     """What a rollout's history tells: every change, and of the looks that changed nothing the first that warned."""
-    policy, revision, place, suspected = RolloutPolicy.from_json(rollout.policy), 0, -1, False
+    policy, revision, suspected = RolloutPolicy.from_json(rollout.policy), 0, False
+    stages = stages_of(steps)
     for step in steps:
         moved, revision = step.revision != revision, step.revision
         if not moved and (suspected or not _is_warning(step)):
             continue
         suspected |= not moved
-        if step.action == "advance":
-            place += 1
         yield Happening(
             at=step.at,
             version=rollout.candidate,
-            what=_what(step, policy, place, rollout),
+            what=_what(step, policy, stages[step.revision], rollout),
             why=" ".join(step.reasons),
             place={"open": OPENED, "start_shadow": _BEGUN, "hold": _BEGUN}.get(step.action, 0),
         )
@@ -249,7 +249,7 @@ def _is_warning(step: RolloutStep) -> bool:
     return step.action == "hold" and any(r.get("name") == FEATURES_NULL for r in looked_at[:1])
 
 
-def _what(step: RolloutStep, policy: RolloutPolicy, place: int, rollout: StoredRollout) -> str:
+def _what(step: RolloutStep, policy: RolloutPolicy, stage: Stage, rollout: StoredRollout) -> str:
     name = f"version {rollout.candidate}"
     match step.action:
         case "open":
@@ -257,7 +257,7 @@ def _what(step: RolloutStep, policy: RolloutPolicy, place: int, rollout: StoredR
         case "start_shadow":
             return f"{name} in shadow"
         case "advance":
-            return f"{name} answers {policy.share('canary', place):.0%}"
+            return f"{name} answers {policy.share(stage.state, stage.step):.0%}"
         case "promote":
             return f"{name} promoted"
         case "rollback":
@@ -322,12 +322,11 @@ def _stretches(
 ) -> Iterator[Stretch]:  # fmt: skip
     yield from _live(use_case, store, since, until)
     for rollout, steps in histories:
-        policy, place = RolloutPolicy.from_json(rollout.policy), -1
+        policy, stages = RolloutPolicy.from_json(rollout.policy), stages_of(steps)
         changes = [step for n, step in enumerate(steps) if n == 0 or step.revision != steps[n - 1].revision]
         for step, after in zip(changes, [*(s.at for s in changes[1:]), until], strict=True):
-            place += step.action == "advance"
             if step.to_state in ("shadow", "canary"):
-                share = policy.share(step.to_state, max(place, 0))
+                share = policy.share(step.to_state, stages[step.revision].step)
                 yield Stretch(version=rollout.candidate, state=step.to_state, share=share, since=step.at, until=after)
             elif step.to_state == "rolled_back":
                 yield Stretch(version=rollout.candidate, state="rolled_back", share=0.0, since=step.at, until=step.at)

@@ -19,6 +19,7 @@ def training(
     use_case: str,
     until: str = "",
     max_training_time: float = 120.0,
+    max_trials: int = 0,
     windows: dict[str, str] = {},  # noqa: B006 - KFP reads it as the parameter's default
     seed: int = 0,
     run_id: str = "",
@@ -34,6 +35,7 @@ def training(
         until: Only what was known before this instant is used; empty for now, or everything known where there is no
             time.
         max_training_time: Seconds that the search for a model may take.
+        max_trials: Models that it may fit; 0 for as many as time allows.
         windows: Window name → length, where another than the declared one is wanted.
         seed: Seed of the search.
         run_id: Names the run's report and result.
@@ -49,6 +51,7 @@ def training(
     built = place.run(
         build(
             max_training_time=max_training_time,
+            max_trials=max_trials,
             seed=seed,
             code_digest=code_digest,
             **sets.parts("training", "validation"),

@@ -8,6 +8,7 @@ from components.image import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def build(
     max_training_time: float,
+    max_trials: int,
     seed: int,
     code_digest: str,
     training: dsl.Input[dsl.Dataset],
@@ -24,6 +25,7 @@ def build(
         training.path,
         validation.path,
         max_training_time=max_training_time,
+        max_trials=max_trials,
         seed=seed,
         folder=package.path,
         leaderboard=leaderboard.path,

@@ -8,14 +8,33 @@ from components.model_builder.build import BuildResult, build
 
 
 def build_package(
-    training: str, validation: str, *, max_training_time: float, seed: int, folder: str, leaderboard: str
+    training: str,
+    validation: str,
+    *,
+    max_training_time: float,
+    max_trials: int,
+    seed: int,
+    folder: str,
+    leaderboard: str,
 ) -> tuple[str, dict[str, float]]:
     """Builds, and writes the package under ``folder`` and the leaderboard as Markdown.
+
+    Args:
+        training: Training set.
+        validation: Validation set.
+        max_training_time: Seconds for everything.
+        max_trials: Ends the search after so many trials; 0 for as many as time allows.
+        seed: Of every random choice.
+        folder: Where the package goes.
+        leaderboard: File of the leaderboard.
 
     Returns:
         The package's digest, and numbers for the run's metrics.
     """
-    result = build(training, validation, max_training_time=max_training_time, models_url=folder, seed=seed)
+    result = build(
+        training, validation, max_training_time=max_training_time, models_url=folder, seed=seed,
+        trials=max_trials or None,
+    )  # fmt: skip
     Path(leaderboard).write_text(_leaderboard(result))
     values = {f"validation {result.metric}": result.chosen.value, f"baseline {result.metric}": result.baseline_metric}
     values |= {"trials": len(result.leaderboard) - 1, "seconds": round(result.seconds, 1)}

@@ -69,6 +69,7 @@ def ask_for_training(
             parameters={
                 "until": format_instant(until) if isinstance(use_case.split, TimeSplit) else "",
                 "max_training_time": settings.monitoring.max_training_time,
+                "max_trials": settings.monitoring.max_trials,
                 "windows": _lengths(use_case, store, main),
                 "seed": 0,
             },

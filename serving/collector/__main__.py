@@ -15,7 +15,7 @@ from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.usecase import load_use_case
 from serving.collector.app import Collector
-from serving.one_write import OneWriteProtocol
+from serving.lean_http import LeanProtocol
 
 
 def serve(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     with closing(open_store(settings().store_url)) as store:
         collector = Collector(use_case, settings(), store, keys)
         config = uvicorn.Config(
-            collector.app(), http=OneWriteProtocol, access_log=False, log_level="warning", lifespan="on",
+            collector.served(), http=LeanProtocol, access_log=False, log_level="warning", lifespan="on",
             timeout_graceful_shutdown=20, server_header=False, proxy_headers=False,
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
+import structlog
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,10 +19,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ninefold.clock import WallClock
-from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, NotFound
+from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, NotFound, TooLarge
+from ninefold.json_input import read_json_body
 from ninefold.keys import KeysFile
 from ninefold.records import FEEDBACK_STREAM, derived_id
-from ninefold.service import JSON, authenticated, read_json, service_app
+from ninefold.service import JSON, authenticated, error_response, read_json, service_app
 from ninefold.settings import Settings
 from ninefold.store import Store
 from ninefold.usecase import UseCase
@@ -32,7 +36,10 @@ from serving.collector.keeper import Batch, Outcome
 from serving.collector.lookup import predictions_of
 from serving.collector.openapi import document
 from serving.collector.session import CollectorSession, make_durable
+from serving.collector.short_way import ShortWay
 from serving.collector.writer import Writer
+
+log = structlog.get_logger()
 
 MAX_LISTED = 20
 """Errors of a batch that an answer lists."""
@@ -102,6 +109,38 @@ class Collector:
             lifespan=self._lifespan,
         )
 
+    def served(self) -> ShortWay:
+        """The same for ``LeanProtocol``: with a short way for truths and events."""
+        ways: dict[str, tuple[str, Callable[[Any], Future[Outcome]]]] = {
+            "/v1/truths": ("truths", self._begin_truths),
+            "/v1/events": ("events", self._begin_events),
+        }
+        if self._mode == "event":
+            # Only a replay waits often.
+            ways["/v1/events?wait=windows"] = ("events", partial(self._begin_events, wait_for_windows=True))
+        return ShortWay(
+            self.app(),
+            {
+                path.encode(): (partial(self._begin, begin), partial(metrics.count, kind), partial(_refusal, kind))
+                for path, (kind, begin) in ways.items()
+            },
+        )
+
+    def _begin(
+        self, begin: Callable[[Any], Future[Outcome]], body: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> Future[Outcome]:
+        self._keys.keys.authenticate(headers)
+        if len(body) > self._max_bytes:
+            raise TooLarge(f"The body is over {self._max_bytes:,} bytes.", remedy="Send smaller batches.")
+        return begin(read_json_body(body, remedy="Send a JSON object."))
+
+    def _begin_truths(self, body: Any) -> Future[Outcome]:
+        return self._submit(Batch(truths=self._intake.truths(body, self._clock.now())))
+
+    def _begin_events(self, body: Any, *, wait_for_windows: bool = False) -> Future[Outcome]:
+        events, advance_to = self._intake.events(body, self._clock.now())
+        return self._submit(Batch(events=events, advance_to=advance_to), wait_for_windows=wait_for_windows)
+
     def _endpoint(
         self, kind: str, handler: Callable[[Request, Any], Awaitable[Outcome]]
     ) -> Callable[[Request], Awaitable[Response]]:
@@ -164,10 +203,13 @@ class Collector:
         return found
 
     async def _keep(self, batch: Batch, *, wait_for_windows: bool = False) -> Outcome:
-        outcome = await asyncio.wrap_future(self._writer.submit(batch, wait_for_windows=wait_for_windows))
+        outcome = await asyncio.wrap_future(self._submit(batch, wait_for_windows=wait_for_windows))
         if wait_for_windows and outcome.reach is not None:
             outcome.watermark = await run_in_threadpool(windows_reach, self._use_case, self._online_url, outcome.reach)
         return outcome
+
+    def _submit(self, batch: Batch, *, wait_for_windows: bool = False) -> Future[Outcome]:
+        return self._writer.submit(batch, wait_for_windows=wait_for_windows)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -211,7 +253,20 @@ def _remarked(feedback: FeedbackInput, key: str, decided_at: datetime) -> EventI
     )
 
 
-def _refused(error: InvalidBatch) -> Response:
+def _refusal(kind: str, error: BaseException) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of an error that was met on the short way; told as the ordinary way tells it."""
+    if not isinstance(error, NinefoldError):
+        log.error("unexpected error", path=f"/v1/{kind}", exc_info=error)
+        response = JSON({"error": "Internal error; the service's log has the details."}, status_code=500)
+    else:
+        metrics.REFUSED.labels(kind, str(error.http_status)).inc()
+        if error.http_status >= 500:
+            log.error("request failed", path=f"/v1/{kind}", error=str(error))
+        response = _refused(error) if isinstance(error, InvalidBatch) else error_response(error)
+    return response.status_code, [h for h in response.raw_headers if h[0] != b"content-length"], bytes(response.body)
+
+
+def _refused(error: InvalidBatch) -> JSON:
     """The answer that lists what is wrong with a batch."""
     return JSON(
         {

@@ -93,7 +93,7 @@ class AnswerLog:
     Args:
         use_case: Whose.
         rollout_id: Id of the rollout.
-        rules: Its cohorts, at any share.
+        rules: Its cohorts, at the share 1: who is then in it was drawn by chance.
         since: Least decision moment that is looked for, in microseconds.
         nulls: Counts the nulls of what the candidate was asked; None counts none.
         live_nulls: Counts the nulls of what the incumbent was asked meanwhile; None counts none.
@@ -105,7 +105,7 @@ class AnswerLog:
         live_nulls: NullCounter | None, keys: Codes,
     ) -> None:  # fmt: skip
         self._use_case = use_case
-        self._rules = CohortRules(salt=rules.salt, share=1.0, audience=rules.audience)
+        self._rules = rules
         self._counter = nulls
         self._live_counter = live_nulls
         self._keys = keys

@@ -79,6 +79,12 @@ Start = Callable[..., Any]
 
 
 @pytest.fixture
+def rides() -> UseCase:
+    """The use case."""
+    return RIDES
+
+
+@pytest.fixture
 def collector() -> Start:
     """Starts a collector: ``async with collector(clock="event") as running``."""
 
