@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from components.collector.extract import extract
-from components.collector.production import state_of_production
+from components.collector.production import named, state_of_production
+from ninefold.clock import parse_instant
 from ninefold.records import Prediction
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
@@ -51,4 +52,17 @@ def test_a_forgotten_key_comes_back_neither_by_production_nor_by_a_cached_extrac
     parcels = set(pl.read_parquet(tmp_path / "snapshot" / "requests.parquet")["parcel"].to_list())
     assert {"kept", "new"} <= parcels
     assert "forgotten" not in parcels
+    store.close()
+
+
+def test_a_run_that_is_told_neither_end_nor_name_takes_now_and_makes_one(store: Store) -> None:
+    """A recurring run can't be told either: it is declared once for all of its instants."""
+    before = store.clock.now()
+    found = named(NAME, "", "")
+    assert before <= parse_instant(found["until"]) <= store.clock.now()
+    assert found["run_id"].startswith("parcels-")
+    assert named(NAME, "", "")["run_id"] != found["run_id"]
+    assert named(NAME, "2013-07-01", "mine") == {"until": "2013-07-01", "run_id": "mine"}
+    # Where there is no time, everything known is used.
+    assert named("churn", "", "mine")["until"] == ""
     store.close()
