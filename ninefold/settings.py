@@ -7,6 +7,7 @@ Names are ``NINEFOLD_`` and the field, ``__`` between levels: ``NINEFOLD_JOURNAL
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,9 @@ from pydantic_settings import (
 )
 
 from ninefold.errors import ConfigurationError
+
+_SECRET = re.compile(r"url|key|secret|webhook|password|token", re.IGNORECASE)
+"""Names of settings whose values are not for logs."""
 
 
 class _Group(BaseModel):
@@ -48,7 +52,7 @@ class Journal(_Group):
 
     fsync: bool = Field(False, description="Whether an answer waits for the disk.")
     segment_bytes: int = Field(64 * 2**20, gt=0, description="Size at which a new segment begins.")
-    ship_seconds: float = Field(0.2, gt=0, description="How often the journal is shipped to the store.")
+    ship_seconds: float = Field(0.5, gt=0, description="How often the journal is shipped to the store.")
 
 
 class Serving(_Group):
@@ -254,7 +258,12 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
-            for item in error.errors()
+            _words(".".join(map(str, item["loc"])), item["msg"], item["input"]) for item in error.errors()
         )
         raise ConfigurationError(f"Settings are wrong: {wrong}.", remedy="See docs/settings.md.") from error
+
+
+def _words(name: str, message: str, given: object) -> str:
+    # An address of a database holds its password, and what is printed ends in logs.
+    secret = isinstance(given, dict) or _SECRET.search(name) is not None
+    return f"{name}: {message} ({'its value is not shown' if secret else f'got {given!r}'})"

@@ -46,3 +46,12 @@ def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         Settings().host = "0.0.0.0"  # type: ignore[misc]
+
+
+def test_what_may_hold_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NINEFOLD_MONITORING__WORKSPACES_URL", "postgresql://me:hunter2@host/db")
+    monkeypatch.setenv("NINEFOLD_SERVING__MODEL_KEYS", "hunter2")
+    monkeypatch.setenv("NINEFOLD_LOG_LEVEL", "loud")
+    with pytest.raises(ConfigurationError, match=r"loud.*workspaces_url") as told:
+        settings()
+    assert "hunter2" not in str(told.value)
