@@ -11,7 +11,7 @@ import json
 import threading
 from typing import Any
 
-from kubectl import kubectl, read
+from kubectl import kubectl, read, read_all
 
 _LOOK_SECONDS = 1.0
 _MODELS = "model"
@@ -59,7 +59,7 @@ class KServeStandIn:
 
     def _reconcile(self) -> None:
         within = ("--namespace", self._namespace)
-        for service in read(*within, "inferenceservices")["items"]:
+        for service in read_all(*within, "inferenceservices"):
             name = f"{service['metadata']['name']}-predictor"
             runtime = read(*within, "servingruntime", service["spec"]["predictor"]["model"]["runtime"])
             for document in (self._deployment(name, service, runtime), _service(name, service)):

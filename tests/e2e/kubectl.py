@@ -29,6 +29,13 @@ def read(*arguments: str) -> Any:
     return json.loads(text) if text.strip() else None
 
 
+def read_all(*arguments: str) -> list[dict[str, Any]]:
+    """All that ``kubectl get`` lists."""
+    # Of an empty list it says nothing.
+    found: list[dict[str, Any]] = (read(*arguments) or {"items": []})["items"]
+    return found
+
+
 def wait_until(what: str, condition: Callable[[], Any], seconds: float = 180, pause: float = 1.0) -> Any:
     """Waits for a condition and returns what it came to.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubectl import kubectl, read
+from kubectl import kubectl, read_all
 
 _DESCRIBED = "pods,deployments,statefulsets,jobs,services,httproutes,gateways,inferenceservices,leases,pvc"
 
@@ -23,7 +23,7 @@ def dump(folder: Path, namespaces: tuple[str, ...]) -> Path:
             kubectl(*within, "get", "httproutes,inferenceservices", "--output", "yaml", check=False)
         )
         (place / "events.txt").write_text(kubectl(*within, "get", "events", "--sort-by=.lastTimestamp", check=False))
-        for pod in (read(*within, "pods") or {"items": []})["items"]:
+        for pod in read_all(*within, "pods"):
             name = pod["metadata"]["name"]
             for suffix, more in (("", ()), (".previous", ("--previous",))):
                 logs = kubectl(*within, "logs", name, "--all-containers", "--tail=2000", *more, check=False)

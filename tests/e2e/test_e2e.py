@@ -10,7 +10,7 @@ from typing import Any
 import client
 import pytest
 from house import NAMESPACE, House, apply_overlay
-from kubectl import kubectl, read, wait_rolled_out, wait_until
+from kubectl import kubectl, read, read_all, wait_rolled_out, wait_until
 from training import has_kfp, run_as_job, run_script
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -190,7 +190,7 @@ def test_deaths_under_load_fail_no_request(house: House) -> None:
         "the collector": "app.kubernetes.io/name=collector",
     }
     for what, selector in victims.items():
-        pod = read(*WITHIN, "pods", f"--selector={selector}")["items"][0]["metadata"]["name"]
+        pod = read_all(*WITHIN, "pods", f"--selector={selector}")[0]["metadata"]["name"]
         found = _ask_while(house, 20, lambda name=pod: kubectl(*WITHIN, "delete", "pod", name, "--wait=false"))
         assert found["errors"] == {}, f"{what} was deleted"
         assert found["seen"]["answered"] > 100
