@@ -11,10 +11,11 @@ from pathlib import Path
 
 from feast import Entity, FeatureStore, FeatureView, FileSource, PushSource, ValueType
 from feast import Field as FeastField
-from feast.repo_config import RegistryConfig, RepoConfig
+from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64, PrimitiveFeastType, String
 
 from feature_repo import offline_store, online_store
+from feature_repo.registry import making_tables, registry_config
 from ninefold import features
 from ninefold.errors import ConfigurationError, DataError
 from ninefold.fields import NUMERIC, Kind
@@ -90,19 +91,23 @@ def _key_type(use_case: UseCase, view: str, name: str) -> tuple[ValueType, Primi
 
 
 def feature_store(use_case: UseCase, settings: Settings) -> FeatureStore:
-    """The use case's Feast project: its registry and rows lie in ``home/feast``."""
-    folder = settings.folder("feast")
+    """The use case's Feast project, over the registry and the rows that the settings name.
+
+    Raises:
+        StoreError: The registry lies in a PostgreSQL that is out of reach.
+    """
     config = RepoConfig(
         project=use_case.name,
         provider="local",
-        registry=RegistryConfig(path=str(folder / "registry.db"), cache_ttl_seconds=0),
+        registry=registry_config(settings),
         offline_store={"type": offline_store.TYPE},
         online_store={"type": online_store.TYPE, "url": settings.online_url},
         materialization={"pull_latest_features": True},
         entity_key_serialization_version=3,
-        repo_path=folder,
+        repo_path=settings.folder("feast"),
     )
-    return FeatureStore(config=config)
+    with making_tables(settings):
+        return FeatureStore(config=config)
 
 
 def apply(use_case: UseCase, settings: Settings, lengths: Mapping[str, str] | None = None) -> FeatureStore:

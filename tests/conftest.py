@@ -37,6 +37,23 @@ def _beside(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Any]:
+    """A PostgreSQL that may make databases; skips where there is none."""
+    with _beside("postgresql").running() as server:
+        if server.skip:
+            pytest.skip(server.skip)
+        yield server
+
+
+@pytest.fixture
+def new_postgresql_url(postgresql_server: Any) -> Iterator[str]:
+    """An empty database of it."""
+    url = postgresql_server.new_database()
+    yield url
+    postgresql_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
 def redis_module() -> Any:
     """How tests start a Redis of their own; skips where there is none."""
     module = _beside("redis_server")

@@ -26,6 +26,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Feast's own, of its depende
 START, NOON = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 7, 1, 12, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True, params=["embedded", pytest.param("cluster", marks=pytest.mark.postgres)])
+def _where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file and SQLite; then a registry in PostgreSQL and rows in Redis."""
+    if request.param == "cluster":
+        monkeypatch.setenv("NINEFOLD_STORE_URL", request.getfixturevalue("new_postgresql_url"))
+        monkeypatch.setenv("NINEFOLD_ONLINE_URL", request.getfixturevalue("redis_url"))
+        settings.cache_clear()
+
+
 @pytest.fixture
 def history(rides: ModuleType) -> pl.DataFrame:
     requests, _ = rides.write_history(settings().folder("data") / "rides")
@@ -192,14 +201,21 @@ def test_the_feast_command_applies_and_materializes(rides: ModuleType, history: 
         "NINEFOLD_USE_CASE": "rides",
         "NINEFOLD_USE_CASE_PATH": "rides:USE_CASE",
     }
+    options: list[str] = []
+    if settings().store_url.startswith("postgresql"):
+        feature_store(rides.USE_CASE, settings())
+        base = settings().store_url.replace("postgresql://", "postgresql+psycopg://")
+        joint = "&" if "?" in base else "?"
+        environment["NINEFOLD_FEAST_REGISTRY_URL"] = f"{base}{joint}options=-csearch_path%3Dfeast"
+        options = ["-f", "feature_store.cluster.yaml"]
     code = """
 import sys
 from feast.cli.cli import cli
 for arguments in (["apply"], ["feature-views", "list"], ["materialize", "2013-06-01T00:00:00", "2013-07-01T12:00:00"]):
-    cli(arguments, standalone_mode=False)
+    cli([*sys.argv[1:], *arguments], standalone_mode=False)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("driver", "route", "recent_1h"))
