@@ -62,7 +62,9 @@ def test_a_failing_step_is_named_with_its_cause_and_the_way_to_resume(here: Sett
     with pytest.raises(StepFailed, match=r"'second' failed: the well is dry\. Dig deeper\. \(DataError\)") as caught:
         _run(here, "a", seed=13)
     assert "resume" in str(caught.value)
-    assert (here.home / "logs" / "runs" / "a.log").read_text()
+    log = (here.home / "logs" / "runs" / "a.log").read_text()
+    # Once: retries are for a cluster's troubles.
+    assert log.count("DataError: the well is dry") == 1
     resumed = _run(here, "b")
     assert resumed[0] == Step(name="first", state="cached")
 

@@ -41,4 +41,5 @@ def tiny(
     seed: int = 0,
 ) -> None:
     task = first(word=use_case, code_digest=code_digest)
-    second(word=task.output, run_id=run_id, seed=seed).set_caching_options(False)
+    # As on a cluster; here a step that fails is tried once.
+    second(word=task.output, run_id=run_id, seed=seed).set_caching_options(False).set_retry(1, backoff_duration="1s")
