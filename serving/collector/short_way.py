@@ -1,6 +1,6 @@
 """Truths and events past ASGI: what producers send again and again in small batches is read, kept and answered cheaply.
 
-ASGI, its routes and its middleware cost twice of what reading and keeping a landing or two does. Large bodies and
+ASGI, its routes and its middleware cost as much as reading and keeping a landing or two does. Large bodies and
 everything else go the ordinary way; both ways end in the same functions.
 """
 
@@ -17,9 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.collector.keeper import Outcome
 from serving.lean_http import Exchange, Handler, Headers
-
-SMALL = 16 * 1024
-"""Bytes of a body that is read without a thread of its own."""
 
 _ANSWER: Headers = [(b"content-type", b"application/json")]
 
@@ -47,18 +44,14 @@ class ShortWay:
         """The ordinary way."""
         await self._app(scope, receive, send)
 
-    def lean(self, path: bytes, headers: Headers) -> Handler | None:
+    def lean(self, path: bytes, _: Headers) -> Handler | None:
         """What answers a small POST to a path; None for the ordinary way."""
-        handler = self._handlers.get(path)
-        if handler is None:
-            return None
-        length = next((int(value) for name, value in headers if name == b"content-length"), 0)
-        return handler if length <= SMALL else None
+        return self._handlers.get(path)
 
 
 def _handle(begin: Begin, end: End, refuse: Refuse, exchange: Exchange) -> None:
     try:
-        kept = begin(exchange.body, exchange.headers)
+        kept = begin(exchange.body, exchange.head.headers)
     except Exception as error:
         # Also what nobody expected: the client has to be answered.
         exchange.answer(*refuse(error))

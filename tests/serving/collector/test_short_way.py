@@ -18,8 +18,8 @@ from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.usecase import UseCase
 from serving.collector.app import Collector
-from serving.collector.short_way import SMALL, ShortWay
-from serving.lean_http import Exchange, Handler, Headers, LeanProtocol
+from serving.collector.short_way import ShortWay
+from serving.lean_http import MAX_BODY_BYTES, Exchange, Handler, Headers, LeanProtocol
 
 
 class Watched:
@@ -117,7 +117,7 @@ def test_the_short_way_answers_what_the_ordinary_way_answers(served: tuple[Watch
 
 def test_a_large_body_goes_the_ordinary_way_and_is_kept_alike(served: tuple[Watched, httpx.Client]) -> None:
     app, client = served
-    many = {"truths": [truth(number) for number in range(SMALL // 80)]}
+    many = {"truths": [truth(number) for number in range(MAX_BODY_BYTES // 80)]}
     assert client.post("/v1/truths", json=many).json()["new"] == len(many["truths"])
     assert app.taken == []
     assert client.post("/v1/truths", json={"truths": many["truths"][:3]}).json()["repeated"] == 3
