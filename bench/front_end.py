@@ -180,8 +180,8 @@ def measure(
     run(load(url, body, headers, connections=CONNECTIONS, seconds=1.5))
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     result = run(load(url, body, headers, connections=CONNECTIONS, seconds=SECONDS))
-    # What was answered at the end is shipped a moment later, and is part of its cost.
-    time.sleep(0.5)
+    # What was answered at the end is shipped half a second later, and is part of its cost.
+    time.sleep(1.2)
     spent = {name: (cpu_seconds(pid) - before[name]) / max(1, result.requests) for name, pid in pids.items()}
     return result, spent
 

@@ -55,7 +55,7 @@ class Shipper:
         last_error: Why the last attempt failed; None when it did not.
     """
 
-    def __init__(self, folder: Path, store: Store | Callable[[], Store], *, ship_seconds: float = 0.2) -> None:
+    def __init__(self, folder: Path, store: Store | Callable[[], Store], *, ship_seconds: float = 0.5) -> None:
         self.folder = folder
         self.shipped = 0
         self.repeated = 0

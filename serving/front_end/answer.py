@@ -99,6 +99,7 @@ class Answers:
         self._keeper = keeper
         self._shadow = shadow
         self._metrics = metrics
+        self._decide = use_case.decide
         self._names = [field.name for field in use_case.request]
 
     async def predict(self, body: bytes | bytearray, caller: Caller, *, waits: bool = False) -> bytes:
@@ -139,7 +140,7 @@ class Answers:
 
     def decide(self, row: list[Any], value: float) -> Any:
         """The decision that follows from a prediction."""
-        return self._use_case.decide(dict(zip(self._names, row, strict=True)), value)
+        return self._decide(dict(zip(self._names, row, strict=True)), value)
 
     def _finish(self, asked: _Asked, places: Sequence[int], share: Share | Exception) -> None:
         if asked.refused:

@@ -35,7 +35,7 @@ def only(document):
     return prediction
 
 
-def kept(house: House, prediction_id: str, seconds: float = 5.0):
+def kept(house: House, prediction_id: str, seconds: float = 20.0):
     deadline = time.monotonic() + seconds
     store = open_store(house.settings.store_url)
     try:
