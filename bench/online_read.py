@@ -26,12 +26,17 @@ KNOWN_AT = datetime(2013, 7, 1, tzinfo=UTC)
 
 def filled(folder: Path) -> tuple[OnlineStore, Any, list[dict[str, str]]]:
     """Our store and Feast's with the same rows, and the entities that they hold."""
+    ours = open_online_store(f"sqlite:///{folder / 'ours.db'}")
+    feast = feast_store(folder, {"type": "feature_repo.offline_store.AsofOfflineStore"})
+    return ours, feast, fill(ours, feast)
+
+
+def fill(ours: OnlineStore, feast: Any) -> list[dict[str, str]]:
+    """Writes the same rows into both, and returns the entities that they are of."""
     import pandas as pd
 
     random.seed(0)
     entities = [{"carrier": f"C{i % 16}", "origin": f"O{i % 3}", "dest": f"D{i}"} for i in range(ENTITIES)]
-    ours = open_online_store(f"sqlite:///{folder / 'ours.db'}")
-    feast = feast_store(folder, {"type": "feature_repo.offline_store.AsofOfflineStore"})
     for view, (keys, features) in VIEWS.items():
         rows = {tuple(entity[key] for key in keys): [random.gauss(0, 1) for _ in features] for entity in entities}
         ours.write(view, [OnlineRow("|".join(key), KNOWN_AT, tuple(values)) for key, values in rows.items()])
@@ -40,7 +45,7 @@ def filled(folder: Path) -> tuple[OnlineStore, Any, list[dict[str, str]]]:
             columns=[*keys, *features, "known_at", "created"],
         )
         feast.write_to_online_store(view, frame)
-    return ours, feast, entities
+    return entities
 
 
 def read_ours(store: OnlineStore, entity: dict[str, str]) -> list[float]:

@@ -55,8 +55,8 @@ def frames() -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     return requests, views
 
 
-def feast_store(folder: Path, offline_store: dict[str, Any]) -> Any:
-    """A Feast project over the views' files in ``folder``, with the offline store asked for."""
+def feast_store(folder: Path, offline_store: dict[str, Any], online_store: dict[str, Any] | None = None) -> Any:
+    """A Feast project over the views' files in ``folder``, with the stores asked for; by default Feast's SQLite."""
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.repo_config import RegistryConfig, RepoConfig
     from feast.types import Float64, String
@@ -67,7 +67,7 @@ def feast_store(folder: Path, offline_store: dict[str, Any]) -> Any:
             provider="local",
             registry=RegistryConfig(path=str(folder / f"{offline_store['type'].rpartition('.')[2]}.db")),
             offline_store=offline_store,
-            online_store={"type": "sqlite", "path": str(folder / "online.db")},
+            online_store=online_store or {"type": "sqlite", "path": str(folder / "online.db")},
             entity_key_serialization_version=3,
         )
     )
