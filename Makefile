@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --n
 IMAGE_LOCK := --python-platform linux --constraint requirements/all.txt
 export PYTHONSAFEPATH := 1
 
-.PHONY: install demo test test-long check format bench compile lock images images-test manifests cluster clean
+.PHONY: install demo test test-long check format bench compile lock images images-test manifests cluster e2e clean
 
 install: $(VENV)/.installed  ## Install everything into .venv
 
@@ -77,6 +77,9 @@ manifests: install  ## Build every overlay; schemas and policies; CRDS=DIR for t
 
 cluster: install  ## kind with all that Ninefold stands on, and overlay kind; again for what is missing
 	@PYTHON=$(BIN)/python manifests/cluster/up.sh
+
+e2e: install  ## The whole loop on the cluster that KUBECONFIG names, with images made by `make images`
+	@$(BIN)/python -m pytest -m e2e -s tests/e2e
 
 clean:  ## Remove what was installed and what was written
 	@rm -rf $(VENV) .ninefold
