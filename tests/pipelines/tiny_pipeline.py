@@ -37,6 +37,7 @@ def tiny(
     code_digest: str,
     until: str = "",
     max_training_time: float = 1.0,
+    max_trials: int = 0,
     windows: dict = {},  # noqa: B006 - KFP reads it as the parameter's default
     seed: int = 0,
 ) -> None:
