@@ -133,6 +133,9 @@ def move(at: Revisions, live: Key, candidate: Key | None, percent: int, followed
     # Made live by hand, and in neither revision: it is brought up beside what answers, and then promoted.
     answering = at.previous if at.percent is not None and at.previous is not None else at.latest
     tag = "" if at.percent is None else "prev"
+    if not tag and not at.ready and answering[0] not in followed.tags:
+        # Nothing has answered yet.
+        return Move(Revisions(live), {}, None)
     free = followed.goes_by(answering[0], tag) and followed.nobody_by("latest")
     return Move(Revisions(live, answering, 0) if free else at, {answering[0]: tag}, answering[0])
 

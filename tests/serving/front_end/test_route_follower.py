@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from parcel_house import INSTANCE, free_port, running, start
+from parcel_house import House as ParcelHouse
 
 from ninefold.errors import PackageError, StoreError, Unavailable
 from ninefold.routes import InnerGateway, RouteTable, Variant, read_routes
@@ -72,6 +75,13 @@ def house(tmp_path: Path) -> Iterator[House]:
     yield made
     made.follower.stop()
     made.store.close()
+
+
+@pytest.fixture
+def parcels_house() -> Iterator[ParcelHouse]:
+    built = ParcelHouse()
+    yield built
+    built.online.close()
 
 
 def test_routes_are_followed_with_packages_here_and_the_gateways_secret(house: House) -> None:
@@ -162,8 +172,6 @@ def test_a_damaged_file_or_table_is_told_and_replaced(house: House) -> None:
 
 
 def test_it_follows_by_itself_until_it_is_stopped(house: House) -> None:
-    import time
-
     follower = RouteFollower(
         "parcels", path=house.path, models=house.folder / "models", open_store=house.open, fetch=house.fetch,
         gateway=None, poll_seconds=0.01,
@@ -176,3 +184,44 @@ def test_it_follows_by_itself_until_it_is_stopped(house: House) -> None:
         time.sleep(0.01)
     follower.stop()
     assert house.followed.gateway is None
+
+
+def test_a_front_end_follows_the_store_and_says_what_it_can_not(parcels_house: ParcelHouse, model: Any) -> None:
+    inside = {
+        "NINEFOLD_CLUSTER__ROUTES": "httproute", "NINEFOLD_CLUSTER__INNER_SECRET": "s3cret",
+        "NINEFOLD_CLUSTER__INNER_URL": model.url,
+    }  # fmt: skip
+
+    def published(revision: int, digest: str) -> RouteTable:
+        found = Variant(version=3, url="http://parcels-v3", package=parcels_house.package, digest=digest)
+        return RouteTable(use_case="parcels", revision=revision, live=3, variants={3: found})
+
+    with open_store(parcels_house.settings.store_url) as store, running(parcels_house, **inside) as up:
+        assert up.described()["version"] is None
+        store.publish_routes(published(41, parcels_house.digest))
+        parcels_house.revision = 41
+        up.adopts(parcels_house)
+        (answer,) = up.predict(INSTANCE)["predictions"]
+        assert (answer["version"], answer["fallback"]) == (3, None)
+        # Another package than the store says: the last routes stay, and it is told.
+        store.publish_routes(published(42, "0" * 64))
+        deadline = time.monotonic() + 20
+        while not (problem := up.described()["problem"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "0000" in problem
+        assert up.described()["revision"] == 41
+    Path(parcels_house.settings.store_url.removeprefix("sqlite:///")).unlink()
+    with running(parcels_house, **inside, NINEFOLD_STORE_URL="postgresql://nobody@127.0.0.1:9/none") as up:
+        # The store is away, and it starts by its own file.
+        (answer,) = up.predict(INSTANCE)["predictions"]
+        assert (answer["version"], answer["fallback"]) == (3, None)
+
+
+def test_without_the_inner_secret_it_says_so_and_ends(parcels_house: ParcelHouse) -> None:
+    process = start(
+        free_port(), NINEFOLD_HOME=str(parcels_house.settings.home), NINEFOLD_CLUSTER__ROUTES="httproute"
+    )  # fmt: skip
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"Set NINEFOLD_CLUSTER__INNER_SECRET." in said
