@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,7 @@ import structlog
 from ninefold.errors import InvalidInput, NinefoldError, NotAuthenticated, TooLarge
 from ninefold.json_input import read_json_body
 from ninefold.keys import Keys
-from serving.lean_http import Exchange, Handler
+from serving.lean_http import Exchange, Handler, Head, Header, Headers
 from serving.model_server.metrics import Counters
 from serving.model_server.model import INLINE_ROWS, NotFinite, PackagedModel
 from serving.model_server.repository import PackageRepository
@@ -28,7 +28,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 log = structlog.get_logger()
 
@@ -91,9 +90,9 @@ class FastPath:
 
     def _predict_now(self, model: PackagedModel, exchange: Exchange) -> None:
         started = perf_counter()
+        headers: Sequence[Header]
         try:
-            if self._keys is not None:
-                self._keys.authenticate(exchange.head.headers)
+            headers = self._admit(exchange.head)
             _check_length(len(exchange.body), self._max_body_bytes)
             rows = model.reader.rows(read_json_body(exchange.body, remedy=_REMEDY))
             if len(rows) > INLINE_ROWS:
@@ -104,8 +103,22 @@ class FastPath:
             status, answer = self._answer(model, model.answer_now(rows))
         except Exception as error:
             status, answer = self._failure(model, error)
-        exchange.answer(status, _headers(status, exchange.head.headers), answer)
+            headers = _headers(status, exchange.head.headers)
+        exchange.answer(status, headers, answer)
         self._counters.model(model.name).answered(status, perf_counter() - started)
+
+    def _admit(self, head: Head) -> Sequence[Header]:
+        """What a good answer to a head says; it is found out once, as the keys are those of the start.
+
+        Raises:
+            NotAuthenticated: No key, or a wrong one.
+        """
+        noted: tuple[Header, ...] | None = head.noted
+        if noted is None:
+            if self._keys is not None:
+                self._keys.authenticate(head.headers)
+            noted = head.noted = tuple(_headers(200, head.headers))
+        return noted
 
     async def _predict_later(
         self, model: PackagedModel, rows: list[list[Any]], exchange: Exchange, started: float

@@ -42,7 +42,10 @@ class Counters(Collector):
 
     def model(self, name: str) -> ModelCounters:
         """The counters of a model name; they outlive a reload."""
-        return self._models.setdefault(name, ModelCounters())
+        counters = self._models.get(name)
+        if counters is None:
+            counters = self._models[name] = ModelCounters()
+        return counters
 
     def loaded(self, name: str, digest: str, package_format: str) -> None:
         """Notes which package answers under a name."""
