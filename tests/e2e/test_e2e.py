@@ -86,14 +86,23 @@ def test_training_releases_the_first_version(house: House) -> None:
     arguments = ["run", "training", "arrivals", "--until", "2013-07-01", "--max-training-time", str(SEARCH_SECONDS)]
     log = run_as_job("e2e-training", ["-m", "ninefold", *arguments], NAMESPACE)
     assert "version 1" in log.lower(), log[-2000:]
-    live = in_house("print(json.dumps([v.version for v in store.versions('arrivals') if v.state == 'live']))")
-    assert live == [1]
+    opened = in_house("found = store.rollout('arrivals')\nprint(json.dumps([found.incumbent, found.candidate]))")
+    assert opened == [0, 1], "the baseline answers, and the first model is tried beside it"
     for version in (0, 1):
         assert _condition("inferenceservice", f"arrivals-v{version}", "Ready")
 
 
-def test_predicts_through_the_gateway(house: House) -> None:
+def test_the_baseline_answers_and_the_model_is_promoted_by_hand(house: House) -> None:
     wait_rolled_out("deployment/front-end", namespace=NAMESPACE)
+    url = f"{house.applications}{PREDICT}"
+    wait_until("version 0 answers", lambda: client.wait_answers(url, flight(), house.headers)["seen"].get("version 0"))
+    wait_until("version 1 is in shadow", lambda: _newest()["state"] == "shadow", 120)
+    kubectl(*WITHIN, "exec", "deployment/rollout", "--", "python", "-m", "ninefold", "rollout", "promote", "arrivals",
+            "--reason", "It passed its gate.")  # fmt: skip
+    assert _newest()["state"] == "promoted"
+
+
+def test_predicts_through_the_gateway(house: House) -> None:
     url = f"{house.applications}{PREDICT}"
     wait_until(
         "version 1 answers",
@@ -269,6 +278,13 @@ def _condition(kind: str, name: str, condition: str) -> bool:
     found = read(*WITHIN, kind, name) or {}
     conditions = found.get("status", {}).get("conditions") or []
     return any(c["type"] == condition and c["status"] == "True" for c in conditions)
+
+
+def _newest() -> dict[str, Any]:
+    found: dict[str, Any] = in_house(
+        "found = store.rollouts('arrivals')[0]\nprint(json.dumps({'id': found.rollout_id, 'state': found.state}))"
+    )
+    return found
 
 
 def _share(found: dict[str, int]) -> float:
