@@ -75,6 +75,15 @@ class Leases(Database):
         with self.writing() as connection:
             return connection.execute(leases.update().where(*mine).values(until_us=_FREE)).rowcount == 1
 
+    def drop_lease(self, lease: Lease) -> bool:
+        """Gives a lease back that nobody will ever take again, and forgets it; whether it was still this holder's.
+
+        Of a name that somebody may take again a lease is released: only what is kept knows older holders.
+        """
+        mine = (leases.c.name == lease.name, leases.c.token == lease.token)
+        with self.writing() as connection:
+            return connection.execute(leases.delete().where(*mine)).rowcount == 1
+
     def holds_lease(self, lease: Lease) -> bool:
         """Whether the holder may act now: its time is not over, and nobody took it since."""
         row = self.lease(lease.name)

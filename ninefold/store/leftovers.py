@@ -14,16 +14,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ninefold.errors import NinefoldError
 from ninefold.settings import Settings
 from ninefold.store.journal import DAMAGED
 from ninefold.store.pruning import Pruning, record_pruning
 from ninefold.store.rows import to_micros
 from ninefold.store.store import Store
-from ninefold.store.tables import runs
+from ninefold.store.tables import leases, runs
 from ninefold.store.unneeded_packages import modified, prune_packages
+from ninefold.store.workers import RUN_LEASE
+from ninefold.usecase import load_use_case
 
 GOES_ON = timedelta(days=7)
-"""A run that began longer ago than this and has not ended is taken for dead."""
+"""A run that nobody holds a lease on, began longer ago than this and has not ended, is taken for dead."""
 
 
 def prune_files(
@@ -53,15 +56,43 @@ def prune_files(
 
 
 def going_run(store: Store, now: datetime, use_case: str | None = None, *, beside: str = "") -> str | None:
-    """Id of a run that goes on, of a use case or of any, beside one; None when none does."""
-    where = [
-        runs.c.state == "running", runs.c.started_at_us >= to_micros(now - GOES_ON), runs.c.run_id != beside,
-    ]  # fmt: skip
-    if use_case is not None:
-        where.append(runs.c.use_case == use_case)
+    """Id of a run that goes on, of a use case or of any, beside one; None when none does.
+
+    A run whose worker was killed does not go on: its lease is over. One that never had a lease is somebody else's
+    (a cluster's), and is believed for some days.
+
+    Args:
+        store: The production database.
+        now: The wall clock's instant.
+        use_case: Name of the use case; its runs may name it by an import path.
+        beside: Id of a run that doesn't count.
+    """
+    lease = leases.c.until_us.label("lease_until_us")
+    query = (
+        sa.select(runs.c.run_id, runs.c.use_case, runs.c.started_at_us, lease)
+        .select_from(runs.outerjoin(leases, leases.c.name == RUN_LEASE + runs.c.run_id))
+        .where(runs.c.state == "running", runs.c.run_id != beside)
+    )
     with store.reading() as connection:
-        found: str | None = connection.execute(sa.select(runs.c.run_id).where(*where).limit(1)).scalar()
-        return found
+        found = connection.execute(query).all()
+    for run in found:
+        held = run.lease_until_us
+        going = run.started_at_us >= to_micros(now - GOES_ON) if held is None else held > to_micros(now)
+        if going and (use_case is None or _is_of(run.use_case, use_case)):
+            return str(run.run_id)
+    return None
+
+
+def _is_of(named: str, use_case: str) -> bool:
+    """Whether a run's use case, by name or by import path, is the one of a name; when nobody can say, it may be."""
+    if named == use_case:
+        return True
+    if ":" not in named:
+        return False
+    try:
+        return load_use_case(named).name == use_case
+    except NinefoldError:
+        return True
 
 
 def _prune_pipelines(

@@ -14,18 +14,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+import sqlalchemy as sa
 import structlog
 
 from ninefold.clock import WallClock
 from ninefold.errors import StoreError
+from ninefold.store import tables
 from ninefold.store.leases import Lease
-from ninefold.store.rows import Run
+from ninefold.store.rows import Run, to_micros
 from ninefold.store.store import Store
 
 log = structlog.get_logger()
 
 LASTING = timedelta(seconds=60)
 """A worker that has not been heard of for so long is gone."""
+
+RUN_LEASE = "run/"
+"""What the name of a run's lease begins with; then comes its id."""
 
 _PER_LEASE = 6
 """A lease is renewed so many times before it would end."""
@@ -53,7 +58,8 @@ def at_work(store: Store, run_id: str) -> Iterator[bool]:
         stop.set()
         beat.join()
         try:
-            leases.release_lease(lease)
+            # Nobody works on a run twice.
+            leases.drop_lease(lease)
         except StoreError as error:
             # It ends by itself, and how the run ended matters more.
             log.warning("a run's lease was not given back", run=run_id, error=str(error))
@@ -71,12 +77,28 @@ def end_abandoned(store: Store) -> list[Run]:
         if store.update_run(run.run_id, state="failed", error=words, expected="running"):
             log.error("run abandoned", run=run.run_id, step=run.step)
             ended.append(replace(run, state="failed", error=words))
-        leases.release_lease(lease)
+        leases.drop_lease(lease)
+    _drop_leases_of_ended_runs(leases)
     return ended
 
 
+def _drop_leases_of_ended_runs(store: Store) -> None:
+    """Forgets the leases of workers that were killed after their run had ended."""
+    going = sa.exists().where(
+        RUN_LEASE + tables.runs.c.run_id == tables.leases.c.name, tables.runs.c.state.in_(("requested", "running"))
+    )
+    with store.writing() as connection:
+        connection.execute(
+            tables.leases.delete().where(
+                tables.leases.c.name.startswith(RUN_LEASE, autoescape=True),
+                tables.leases.c.until_us <= to_micros(store.clock.now()),
+                ~going,
+            )
+        )
+
+
 def _name(run_id: str) -> str:
-    return f"run/{run_id}"
+    return RUN_LEASE + run_id
 
 
 def _renew(leases: Store, lease: Lease, stop: threading.Event) -> None:
