@@ -1,8 +1,9 @@
 """Which versions of a use case are served, and where: what the front end goes by.
 
 One file a use case, ``gateway/<use case>.json``, replaced atomically by whoever starts and stops model servers, or on
-a cluster by the front end's follower of the store. A reader that can't read a newer one keeps the last good one. One revision holds both halves of a rollout: who is in the
-candidate's cohort, which the front end goes by, and where versions are, which the gateway goes by.
+a cluster by the front end's follower of the store. A reader that can't read a newer one keeps the last good one. One
+revision holds both halves of a rollout: who is in the candidate's cohort, which the front end goes by, and where
+versions are, which the gateway goes by.
 """
 
 from __future__ import annotations
