@@ -34,6 +34,15 @@ def test_what_is_wrong_is_named(document: dict[str, object], words: str) -> None
         check_parameters("monitoring", "arrivals", document)
 
 
+def test_a_search_is_bounded_by_seconds_and_where_asked_by_models() -> None:
+    given = {"until": "2013-07-01"}
+    assert check_parameters("training", "arrivals", given).to_json()["max_trials"] == 0
+    assert check_parameters("training", "arrivals", {**given, "max_trials": 3}).to_json()["max_trials"] == 3
+    for wrong in (-1, 1.5, True, "3"):
+        with pytest.raises(InvalidInput, match="max_trials"):
+            check_parameters("training", "arrivals", {**given, "max_trials": wrong})
+
+
 def test_an_unknown_pipeline_or_use_case_is_named() -> None:
     with pytest.raises(UsageError, match="no pipeline 'mining'"):
         check_parameters("mining", "arrivals", {})

@@ -46,14 +46,16 @@ def _requested(store: Store) -> list[str]:
     return [run.run_id for run in store.runs(state="requested")]
 
 
-def test_a_run_learns_up_to_the_end_of_the_day_with_the_seconds_that_are_set(
+def test_a_run_learns_up_to_the_end_of_the_day_within_the_bounds_that_are_set(
     stalls: ModuleType, store: Store, ask: Any
 ) -> None:
     _raise(stalls, store)
-    assert ask(WINDOW + 3, monitoring={"max_training_time": 15}) == "training-stalls-alert-loss21200000"
+    assert ask(WINDOW + 3, monitoring={"max_training_time": 15, "max_trials": 2}) == "training-stalls-alert-loss21200000"
     (run,) = store.runs()
     assert (run.use_case, run.pipeline, run.state) == ("stalls:USE_CASE", "training", "requested")
-    assert run.parameters == {"until": "2024-03-16T00:00:00Z", "max_training_time": 15.0, "windows": {}, "seed": 0}
+    assert run.parameters == {
+        "until": "2024-03-16T00:00:00Z", "max_training_time": 15.0, "max_trials": 2, "windows": {}, "seed": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("check", ["drift", "null_share", "requests", "no_truths", "error_share"])
