@@ -126,7 +126,9 @@ def _imports(pod: Pod, image: str, target: str) -> str:
         # KServe's own way of importing it takes the shims that the model server gives it.
         _python(pod, image, "from serving.model_server.lean_kserve import import_kserve; import_kserve(); "
                             "import serving.model_server.server, serving.model_server.grpc_server")  # fmt: skip
-    return f"{seen.splitlines()[-1]} modules imported"
+    # Libraries may warn after the last line.
+    count = next(line for line in reversed(seen.splitlines()) if line.isdigit())
+    return f"{count} modules imported"
 
 
 def _foreign(pod: Pod, image: str, target: str) -> str:

@@ -243,6 +243,9 @@ def loop_checks(pod: Pod, names: Mapping[str, str]) -> Iterator[tuple[str, Calla
     """Pairs of a title and a check; each relies on those before it."""
     loop = Loop(pod, names)
     yield "a training in the pipeline image releases a version", loop.seed
+    if not loop.model_key:
+        yield "what is served from it", _nothing_to_serve
+        return
     for what, start, port in (
         ("model server", loop.start_model_server, loop.model_port),
         ("front end", loop.start_front_end, loop.front_end_port),
@@ -258,6 +261,10 @@ def loop_checks(pod: Pod, names: Mapping[str, str]) -> Iterator[tuple[str, Calla
     yield "no default secret on a cluster", loop.no_secret
     yield "no volume", loop.no_volume
     yield "another user", loop.other_user
+
+
+def _nothing_to_serve() -> str:
+    raise ImagesError("nothing was tried, because no version was released")
 
 
 def _within(seconds: float, ask: Callable[[], T], good: Callable[[T], bool]) -> T:
