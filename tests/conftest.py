@@ -53,6 +53,15 @@ def new_postgresql_url(postgresql_server: Any) -> Iterator[str]:
     postgresql_server.drop_database(url)
 
 
+@pytest.fixture
+def own_postgresql() -> Iterator[Any]:
+    """A PostgreSQL of the test's own, which it may kill and start again."""
+    with _beside("postgresql").running(own=True) as server:
+        if server.skip:
+            pytest.skip(server.skip)
+        yield server
+
+
 @pytest.fixture(scope="session")
 def redis_module() -> Any:
     """How tests start a Redis of their own; skips where there is none."""

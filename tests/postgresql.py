@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,14 @@ class PostgreSQL:
     Args:
         url: URL of a database on it, ``postgresql://…``.
         skip: Why there is no server; empty where there is one.
+        stop: Kills it, as a crash would.
+        start: Starts it again.
     """
 
     url: str = ""
     skip: str = ""
+    stop: Callable[[], None] | None = None
+    start: Callable[[], None] | None = None
 
     def new_database(self, like: str = "") -> str:
         """Makes a database, empty or as the one behind the URL ``like``, which nobody may be connected to; its URL."""
@@ -52,9 +56,13 @@ def _name(url: str) -> str:
 
 
 @contextmanager
-def running() -> Iterator[PostgreSQL]:
-    """The server of this session: ``NINEFOLD_TEST_POSTGRES_URL``, else a temporary cluster, else none with a reason."""
-    if given := os.environ.get(GIVEN):
+def running(*, own: bool = False) -> Iterator[PostgreSQL]:
+    """The server of this session: ``NINEFOLD_TEST_POSTGRES_URL``, else a temporary cluster, else none with a reason.
+
+    Args:
+        own: One that may be stopped, and that keeps what it acknowledged when it is killed.
+    """
+    if (given := os.environ.get(GIVEN)) and not own:
         yield PostgreSQL(url=given)
         return
     initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
@@ -73,14 +81,22 @@ def running() -> Iterator[PostgreSQL]:
     try:
         _run(user, folder, initdb, "-D", data, "-U", "ninefold", "-A", "trust", "-E", "UTF8", "--no-sync")
         options = (
-            f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c synchronous_commit=off "
+            f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off "
+            f"-c synchronous_commit={'on' if own else 'off'} "
             "-c full_page_writes=off -c max_connections=40 -c shared_buffers=32MB"
         )
-        _run(user, folder, pg_ctl, "-D", data, "-l", log, "-w", "-o", options, "start")
-        try:
-            yield PostgreSQL(url=f"postgresql://ninefold@/postgres?host={folder}")
-        finally:
+
+        def start() -> None:
+            _run(user, folder, pg_ctl, "-D", data, "-l", log, "-w", "-o", options, "start")
+
+        def stop() -> None:
             _run(user, folder, pg_ctl, "-D", data, "-m", "immediate", "-w", "stop")
+
+        start()
+        try:
+            yield PostgreSQL(url=f"postgresql://ninefold@/postgres?host={folder}", stop=stop, start=start)
+        finally:
+            stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
