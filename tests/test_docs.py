@@ -43,7 +43,7 @@ PAGES = sorted(
         *(folder / "README.md" for folder in (*PARTS, ROOT / "pipelines", ROOT / "feature_repo", ROOT / "bench")),
     }
 )
-FEASTS_OWN = {"NINEFOLD_USE_CASE", "NINEFOLD_USE_CASE_PATH"}
+FEASTS_OWN = {"NINEFOLD_FEAST_REGISTRY_URL", "NINEFOLD_USE_CASE", "NINEFOLD_USE_CASE_PATH"}
 COMMON = {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json")}
 
 
