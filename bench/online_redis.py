@@ -1,9 +1,9 @@
 """The online features of one request, three views and eleven features, on one Redis: our rows and Feast's own store.
 
 What is timed is what a front end would call: ``read_many`` on an open store, and ``get_online_features`` on an open
-Feast store whose registry is in memory, fifty reads in turn. Both read from the same server, which is started for the bench. A
-read waits for another process to be scheduled, so on a busy machine the median is the machine's: what is held to the
-bound is the tenth of the reads that were disturbed least, of both; the medians stand beside it.
+Feast store whose registry is in memory, fifty reads in turn. Both read from the same server, which is started for the
+bench. A read waits for another process to be scheduled, so on a busy machine the median is the machine's: what is
+held to the bound is the tenth of the reads that were disturbed least, of both; the medians stand beside it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def test_a_run_learns_up_to_the_end_of_the_day_within_the_bounds_that_are_set(
     stalls: ModuleType, store: Store, ask: Any
 ) -> None:
     _raise(stalls, store)
-    assert ask(WINDOW + 3, monitoring={"max_training_time": 15, "max_trials": 2}) == "training-stalls-alert-loss21200000"
+    assert (
+        ask(WINDOW + 3, monitoring={"max_training_time": 15, "max_trials": 2}) == "training-stalls-alert-loss21200000"
+    )
     (run,) = store.runs()
     assert (run.use_case, run.pipeline, run.state) == ("stalls:USE_CASE", "training", "requested")
     assert run.parameters == {

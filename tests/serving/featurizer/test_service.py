@@ -25,13 +25,16 @@ from ninefold.features import Stream
 from ninefold.fields import Field, Input, Metric
 from ninefold.keys import KeysFile, create_key
 from ninefold.online import open_online_store
+from ninefold.records import Event
 from ninefold.settings import Settings
 from ninefold.store import Store, open_store
+from ninefold.store.tailing import lifted_past_closed
 from ninefold.usecase import HashSplit, UseCase
 from ninefold.windows import Window
 from ninefold.windows.batch import changelog
 from serving.collector.app import Collector
 from serving.featurizer import follower, service
+from serving.featurizer.follower import Follower
 from serving.featurizer.service import FeaturizerService
 
 MINUTE = timedelta(minutes=1)
@@ -275,6 +278,33 @@ async def test_windows_have_one_keeper(here: Settings, store: Store) -> None:
     create_key(here.keys_file, "other")
     with pytest.raises(ConfigurationError, match="replay"):
         Collector(TRIPS, replayed, store, KeysFile(here.keys_file))
+
+
+def test_an_event_that_comes_while_the_windows_are_rebuilt_counts_once(here: Settings, store: Store) -> None:
+    lease = store.take_lease(LEASE, "me", MINUTE)
+    assert lease is not None
+    close = store.close_events
+
+    def close_and_be_overtaken(*args: Any, **options: Any) -> Any:
+        closing = close(*args, **options)
+        now = WallClock().now()
+        store.write_events(
+            [
+                Event(
+                    event_id="meanwhile", use_case="trips", stream="arrived", happened_at=now, known_at=now,
+                    received_at=now, values={"city": "Rome", "late": 1.0},
+                )
+            ],
+            lifted_past_closed,
+        )  # fmt: skip
+        return closing
+
+    store.close_events = close_and_be_overtaken  # type: ignore[method-assign]
+    with closing(Follower(TRIPS, store, here.online_url, WallClock(), lease, lambda _: None)) as following:
+        for _ in range(2):
+            assert not following.turn(lease)
+            time.sleep(0.001)
+    assert online(here, "late_1h")["Rome"][1] == 1
 
 
 def test_the_process_says_how_it_stands_and_ends_at_sigterm(here: Settings, store: Store) -> None:
