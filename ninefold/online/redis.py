@@ -161,7 +161,7 @@ class RedisOnlineStore:
         """Writes rows, all or none, and returns how many changed something.
 
         A row is written when it is newer than what is there, or differs at the same instant; an older one never is.
-        The server answers nobody else meanwhile: about a millisecond for three hundred rows.
+        The server answers nobody else meanwhile: some milliseconds for a thousand rows.
 
         Raises:
             StoreError: The server is out of reach, or refuses.

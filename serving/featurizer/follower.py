@@ -143,4 +143,4 @@ class Follower:
 
     def _log(self, stream: str, *, since: datetime | None) -> Iterator[Event]:
         # Later ones are taken by the next turns, and would count twice.
-        return self._store.events_known(self._use_case.name, stream, since=since)
+        return self._store.events_known(self._use_case.name, stream, since=since, up_to_cursor=self.cursor)
