@@ -34,11 +34,13 @@ class House:
         lacking: What the cluster has not, and what stands in for it.
         keys: Name → API key.
         kserve: The stand-in for KServe's controller; None where that runs.
+        candidate: The version that is tried at present.
     """
 
     lacking: list[str] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     kserve: KServeStandIn | None = None
+    candidate: int = 0
 
     @property
     def applications(self) -> str:
