@@ -89,7 +89,7 @@ def producing(url: str, key: str) -> Iterator[Told]:
         thread.join()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.postgres
 @pytest.mark.timeout(420)
 def test_postgresql_and_redis_restart_under_load_and_nothing_acknowledged_is_lost(
