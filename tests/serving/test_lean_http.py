@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
@@ -174,6 +174,7 @@ async def bodies_said(requests, cut):
     return found
 
 
+@settings(deadline=None)
 @given(conversations())
 def test_a_request_means_the_same_whatever_came_before_it_on_its_connection(conversation):
     requests, cut, expected = conversation
