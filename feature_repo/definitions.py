@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
 
 from feast import Entity, FeatureStore, FeatureView, FileSource, PushSource, ValueType
 from feast import Field as FeastField
@@ -15,6 +14,7 @@ from feast.repo_config import RepoConfig
 from feast.types import Float64, Int64, PrimitiveFeastType, String
 
 from feature_repo import offline_store, online_store
+from feature_repo.files import source_path
 from feature_repo.registry import making_tables, registry_config
 from ninefold import features
 from ninefold.errors import ConfigurationError, DataError
@@ -27,12 +27,6 @@ _KEY_TYPES: Mapping[Kind, tuple[ValueType, PrimitiveFeastType]] = {
     "category": (ValueType.STRING, String),
     "integer": (ValueType.INT64, Int64),
 }
-
-
-def source_path(use_case: UseCase, settings: Settings, view: features.FeatureView) -> Path:
-    """The Parquet file behind a view: ``data/<use case>/views/<view>.parquet``, or ``windows/`` for a window."""
-    folder = "windows" if view.source == "window" else "views"
-    return settings.folder("data") / use_case.name / folder / f"{view.view}.parquet"
 
 
 def objects(

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from components.featurizer.entity_keys import entity_keys
+from feature_repo.files import source_path
 from ninefold.dataset import FEATURE, INPUT, REQUEST, DatasetCard, columns_of
 from ninefold.errors import DataError
 from ninefold.features import FeatureView, window_feature_view, with_lengths
@@ -121,7 +122,7 @@ def historical_features(
     Where the use case has no decision moment, the features are those of the newest instant that a view knows.
     """
     # A data set of features that are known already is made without Feast, whose import takes seconds.
-    from feature_repo.definitions import apply, source_path
+    from feature_repo.definitions import apply
 
     views = use_case.feature_views(lengths)
     if not views:
@@ -148,8 +149,6 @@ def write_changelogs(use_case: UseCase, lengths: Mapping[str, str] | None, setti
     Raises:
         DataError: A stream is missing or broken.
     """
-    from feature_repo.definitions import source_path
-
     for window in with_lengths(use_case.windows, dict(lengths or {})):
         stream = settings.folder("data") / use_case.name / "streams" / f"{window.stream}.parquet"
         if not stream.exists():

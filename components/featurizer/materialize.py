@@ -11,7 +11,7 @@ import polars as pl
 
 from components.featurizer.entity_keys import entity_keys
 from components.featurizer.historical import write_changelogs
-from feature_repo.definitions import source_path
+from feature_repo.files import source_path
 from ninefold.errors import DataError
 from ninefold.features import FeatureView, batch_feature_view
 from ninefold.fields import NUMERIC

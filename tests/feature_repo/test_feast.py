@@ -16,7 +16,8 @@ import pytest
 
 import feature_repo
 from components.featurizer.historical import write_changelogs
-from feature_repo.definitions import apply, feature_store, source_path, views_on_disk
+from feature_repo.definitions import apply, feature_store, views_on_disk
+from feature_repo.files import source_path
 from ninefold.errors import ConfigurationError, DataError, UsageError
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.settings import settings

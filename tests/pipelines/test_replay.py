@@ -1,5 +1,6 @@
 """Traffic is history by instant: asked when it was decided, told when it was known, seeded with what windows hold."""
 
+import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -163,3 +164,8 @@ def test_a_service_that_died_is_waited_for_and_one_that_refuses_is_not(
     service = Restarted([], status=503)
     with pytest.raises(Unavailable):
         Replayer(USE_CASE, traffic, front_end=service, collector=service, rows=rows, online=rows).run()
+
+
+def test_a_replay_does_not_wait_for_feast_to_be_imported() -> None:
+    code = "import sys, pipelines.story; sys.exit(sum(name in sys.modules for name in ('feast', 'kfp', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from components.featurizer.historical import featurize, historical_features, write_changelogs
-from feature_repo.definitions import source_path
+from feature_repo.files import source_path
 from ninefold.dataset import INPUT, columns_of, read_dataset, write_dataset
 from ninefold.errors import ConfigurationError, DataError
 from ninefold.settings import settings
