@@ -79,14 +79,9 @@ CMD ["-m", "ninefold", "--help"]
 # It tells by the container's own arguments what to ask, and where (docs/images.md). Kubernetes goes by probes instead.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-I", "-S", "/opt/ninefold/code/bin/health.py"]
-ARG BASE
-ARG VERSION=unknown
-ARG REVISION=unknown
+# Version, revision and base are labels that `make images` gives: in here a layer of an earlier build would keep its own.
 LABEL org.opencontainers.image.vendor="Ninefold" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="${BASE}"
+      org.opencontainers.image.licenses="Apache-2.0"
 
 FROM house AS pipeline
 LABEL org.opencontainers.image.title="Ninefold pipeline" \

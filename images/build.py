@@ -68,7 +68,7 @@ def build(engine: Engine, targets: Sequence[str], *, prefix: str, base: str, fla
     for target in targets:
         if target not in TARGETS:
             raise ImagesError(f"There is no target {target!r}; there are {', '.join(TARGETS)}.")
-    arguments = {"BASE": base, "VERSION": version(), "REVISION": revision()}
+    labels = {"version": version(), "revision": revision(), "base.name": base}
     environment = dict(os.environ)
     if environment.get("PIP_INDEX_URL"):
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
@@ -76,8 +76,8 @@ def build(engine: Engine, targets: Sequence[str], *, prefix: str, base: str, fla
         name, began = image_name(target, prefix), time.monotonic()
         sys.stdout.write(f"{engine.name} builds {name} on {base} ...\n")
         sys.stdout.flush()
-        given = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
-        given += index_arguments(environment)
+        given = ["--build-arg", f"BASE={base}", *index_arguments(environment)]
+        given += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
         command = [*engine.build_command(flags), *given, "--target", target, "--tag", name, str(HERE)]
         # podman and buildah tell every step on standard output; docker tells them on the other.
         if subprocess.run(command, stdout=subprocess.DEVNULL, env=environment).returncode:

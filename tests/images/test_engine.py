@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images.build import index_arguments
+from images.build import index_arguments, revision
 from images.engine import Engine, ImagesError, find_engine
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,8 @@ def test_a_build_is_given_base_target_name_and_flags(programs: Path) -> None:
     # Without this format podman leaves the health check out.
     assert called[:6] == ["build", "--format=docker", "--network", "host", "--label", "a=b c"]
     assert "BASE=mine/python:3.11" in called
+    assert f"--label=org.opencontainers.image.revision={revision()}" in called
+    assert "--label=org.opencontainers.image.base.name=mine/python:3.11" in called
     assert called[-5:-2] == ["--target", "serving", "--tag"]
     assert called[-2].startswith("reg/house/serving:")
     assert called[-2].endswith("-python3.11")
