@@ -180,8 +180,8 @@ def test_what_describes_the_route_agrees_with_status(house: House) -> None:
                 "arrivals", "--json")
     )  # fmt: skip
     annotations = route("arrivals")["metadata"]["annotations"]
-    assert annotations["ninefold.dev/rollout"] == shown["rollout"]
-    assert annotations["ninefold.dev/state"] == shown["state"] == "canary"
+    assert annotations["ninefold.dev/rollout"] == shown["rollout"]["rollout_id"]
+    assert annotations["ninefold.dev/state"] == shown["rollout"]["state"] == "canary"
     assert annotations["ninefold.dev/share"] == "20.00%"
 
 
