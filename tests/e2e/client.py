@@ -78,7 +78,7 @@ def start() -> None:
             "terminationGracePeriodSeconds": 1,
         },
     }
-    kubectl("delete", "pod", POD, "--namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    kubectl("delete", "pod", POD, "--namespace", NAMESPACE, "--ignore-not-found", "--force", "--grace-period=0")
     kubectl("apply", "--filename=-", given=json.dumps(pod))
     kubectl("--namespace", NAMESPACE, "wait", f"pod/{POD}", "--for=condition=Ready", "--timeout=120s", seconds=130)
 
