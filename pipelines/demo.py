@@ -52,7 +52,7 @@ BEGINS = datetime(2013, 4, 14, 8, tzinfo=UTC)
 """A first model is rarely in production the day that it is made."""
 RETRAINS = datetime(2013, 6, 1, 8, tzinfo=UTC)
 """At the latest; before, when the monitor asks for it."""
-AFTERWARDS = timedelta(days=3)
+AFTERWARDS = timedelta(days=7)
 """The story goes on for a while after its last decision: what happened since is no accident of a day."""
 ONE_MODEL = 1
 """Models that a search fits, so that it is short and ends alike on every machine; with them the story does."""
