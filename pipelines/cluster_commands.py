@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from components.image import IMAGE
 from ninefold.clock import WallClock
@@ -110,14 +109,11 @@ def list_recurring(use_case: UseCaseArgument, host: Host = None, namespace: Name
     """List the recurring runs of a use case, and what of the table is missing."""
     server = KfpServer(address(host, namespace))
     there = runs.found(server.recurring_runs(), load_use_case(use_case).name)
-    table = Table("name", "when (UTC)", "state", "id")
-    for one in there:
-        table.add_row(one.name, one.cron, "enabled" if one.enabled else "disabled", one.run_id)
+    rows = [(one.name, one.cron, "enabled" if one.enabled else "disabled", one.run_id) for one in there]
     names = {one.name for one in there}
-    for row in runs.wanted(use_case, Where()):
-        if row.name not in names:
-            table.add_row(row.name, row.row.cron, "missing", "")
-    Console().print(table)
+    rows += [(row.name, row.row.cron, "missing", "") for row in runs.wanted(use_case, Where()) if row.name not in names]
+    for name, cron, state, run_id in sorted(rows):
+        typer.echo(f"{name:<36} {cron:<14} {state:<9} {run_id}".rstrip())
 
 
 @recurring.command("remove")

@@ -5,6 +5,7 @@ Image and code digest are parameters with placeholder defaults, so a file change
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ def check_strictly(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         The pipeline, and what its steps need of Kubernetes.
 
     Raises:
-        DataError: It does not parse, means different things to readers of YAML 1.1 and 1.2, or a step would install
-            something at run time.
+        DataError: It does not parse, means different things to readers of YAML 1.1 and 1.2, is not in ASCII, or a step
+            would install something at run time.
     """
     from google.protobuf import json_format
     from kfp.kubernetes import kubernetes_executor_config_pb2
@@ -78,6 +79,11 @@ def check_strictly(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
     except json_format.ParseError as error:
         raise DataError(f"{file} is no pipeline: {error}.") from error
+    if odd := sorted(set(json.dumps([spec, platform], ensure_ascii=False)) - set(map(chr, range(128)))):
+        raise DataError(
+            f"{file} holds {' '.join(odd)}: a database of KFP's that is not in UTF-8 can't keep it.",
+            remedy="Write docstrings of pipelines and components in ASCII.",
+        )
     if "pip install" in text:
         raise DataError(f"{file}: a step installs packages at run time.", remedy="Set install_kfp_package=False.")
     return spec, platform

@@ -36,7 +36,7 @@ def training(
             time.
         max_training_time: Seconds that the search for a model may take.
         max_trials: Models that it may fit; 0 for as many as time allows.
-        windows: Window name → length, where another than the declared one is wanted.
+        windows: Window name and length, where another than the declared one is wanted.
         seed: Seed of the search.
         run_id: Names the run's report and result.
         code_digest: Digest of the code that the steps run; it keeps caching right where the image does not change.
