@@ -13,8 +13,9 @@ from typing import Any
 
 from kubectl import kubectl, read, read_all
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
 _MODELS = "model"
+_OURS = "ninefold.dev/made-by=kserve-stand-in"
 
 _FETCH = """
 import os, shutil, sys
@@ -36,6 +37,7 @@ class KServeStandIn:
 
     def __init__(self, namespace: str, image: str) -> None:
         self._namespace, self._image = namespace, image
+        self._made: dict[str, tuple[str, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kserve stand-in", daemon=True)
         self.problem = ""
@@ -59,19 +61,18 @@ class KServeStandIn:
 
     def _reconcile(self) -> None:
         within = ("--namespace", self._namespace)
+        deployments = {d["metadata"]["name"]: d for d in read_all(*within, "deployments", f"--selector={_OURS}")}
         for service in read_all(*within, "inferenceservices"):
             name = f"{service['metadata']['name']}-predictor"
-            runtime = read(*within, "servingruntime", service["spec"]["predictor"]["model"]["runtime"])
-            for document in (self._deployment(name, service, runtime), _service(name, service)):
-                kubectl(*within, "apply", "--server-side", "--force-conflicts", "--field-manager=kserve-stand-in",
-                        "--filename=-", given=_text(document))  # fmt: skip
-            deployment = read(*within, "deployment", name)
-            status = deployment.get("status", {}) if deployment else {}
-            newest = (
-                status.get("observedGeneration", 0) >= deployment["metadata"]["generation"] if deployment else False
-            )
-            ready = newest and status.get("availableReplicas", 0) > 0 and not status.get("unavailableReplicas")
-            self._tell(service, bool(ready))
+            made_of = (service["metadata"]["uid"], service["metadata"]["generation"])
+            if self._made.get(name) != made_of or name not in deployments:
+                runtime = read(*within, "servingruntime", service["spec"]["predictor"]["model"]["runtime"])
+                for document in (self._deployment(name, service, runtime), _service(name, service)):
+                    kubectl(*within, "apply", "--server-side", "--force-conflicts",
+                            "--field-manager=kserve-stand-in", "--filename=-", given=_text(document))  # fmt: skip
+                self._made[name] = made_of
+            else:
+                self._tell(service, _is_rolled_out(deployments[name]))
 
     def _tell(self, service: dict[str, Any], ready: bool) -> None:
         was = {c["type"]: c["status"] for c in service.get("status", {}).get("conditions", [])}
@@ -115,7 +116,12 @@ class KServeStandIn:
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": name, "namespace": self._namespace, "ownerReferences": [_owner(service)]},
+            "metadata": {
+                "name": name,
+                "namespace": self._namespace,
+                "labels": dict([_OURS.split("=")]),
+                "ownerReferences": [_owner(service)],
+            },
             "spec": {
                 "replicas": predictor.get("minReplicas", 1),
                 "selector": {"matchLabels": {"app": labels["app"]}},
