@@ -99,7 +99,9 @@ class Place:
         """
         task.set_container_image(self.image)
         task.set_caching_options(caching)
-        task.set_retry(size.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
+        # Argo counts from the first attempt's begin, so the bound is that of all attempts and the pauses between them.
+        longest = (size.retries + 1) * (size.seconds + 600)
+        task.set_retry(size.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=f"{longest}s")
         task.set_cpu_request(size.cpu[0]).set_cpu_limit(size.cpu[1])
         task.set_memory_request(size.memory[0]).set_memory_limit(size.memory[1])
         kubernetes.set_timeout(task, size.seconds)

@@ -97,6 +97,9 @@ def test_every_step_says_what_it_needs_of_a_cluster(name: str) -> None:
         policy = task["retryPolicy"]
         assert policy["maxRetryCount"] >= 1
         assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2)
+        # Argo counts the bound from the begin of the first attempt: a step that fails late has to have its others, too.
+        seconds = int(executors[task["componentRef"]["name"].replace("comp-", "exec-", 1)]["activeDeadlineSeconds"])
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) > (policy["maxRetryCount"] + 1) * seconds
 
 
 def test_a_step_in_a_loop_has_its_place_from_the_run_too() -> None:
