@@ -31,6 +31,7 @@ from bench.front_end import (
     front_end,
     measure,
     must_answer,
+    must_ship,
 )
 from bench.load import Result, load, open_loop, run
 from bench.model_server import free_port, served, tree_package
@@ -165,6 +166,7 @@ def main() -> list[dict[str, Any]]:
         our_bodies = [json.dumps({"instances": [instance]}).encode() for instance in instances]
         their_body = json.dumps({"instances": [[round(0.1 * i, 2) for i in range(FEATURES)]]}).encode()
         must_answer(our_url, our_bodies[0], key)
+        must_ship(front_port)
         rounds = [
             (measure(ours, our_url, our_bodies, {"X-ApiKey": key}), measure(theirs, their_url, their_body, {}))
             for _ in range(ROUNDS)
