@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from ninefold.errors import NinefoldError, StepFailed
 from ninefold.settings import Settings, settings
 from ninefold.store import Run
+from ninefold.usecase import load_use_case
 from pipelines.demo_words import (
     decision_words,
     effects_table,
@@ -36,7 +37,7 @@ from pipelines.demo_words import (
 from pipelines.live_check import LiveCheck, check_live
 from pipelines.progress import step_lines, working
 from pipelines.replay import next_request
-from pipelines.story import DAY, Look, Story, open_story
+from pipelines.story import DAY, WEEK, Look, Story, open_story
 from pipelines.timeline import NOTED, Happening, read_timeline
 from pipelines.timeline_picture import write_page
 from serving.supervisor.addresses import curl_line
@@ -121,7 +122,8 @@ class _Telling:
         """A month later there is more to learn from."""
         story = self._story
         if story.clock.now() < RETRAINS and story.asked_run() is None:
-            with self._days() as live:
+            # Who waits for an alert looks each day.
+            with self._days(watched_after=DAY) as live:
                 while story.clock.now() < RETRAINS and story.asked_run() is None:
                     live()
         self._chapter("3  Watch", "what each version's answers were worth, by the truths that came")
@@ -155,6 +157,7 @@ class _Telling:
         with self._days() as live:
             while story.clock.now() < end:
                 live()
+            story.watch()
 
     def end(self) -> None:
         """What it was worth, and what happened when, and why."""
@@ -181,7 +184,9 @@ class _Telling:
             (c.at for c in story.store.version_changes(name) if live is not None and c.version == live.version),
             default=BEGINS,
         )
-        return check_live(story.use_case, story.store, story.settings, max(since, BEGINS), story.clock.now())
+        # What is served takes every field that a version may need; the baseline may be one that was made with them all.
+        served = load_use_case(story.served)
+        return check_live(served, story.store, story.settings, max(since, BEGINS), story.clock.now())
 
     def _train(self, name: str, until: datetime, run: Run | None = None) -> None:
         with step_lines(self._console) as lines:
@@ -196,7 +201,7 @@ class _Telling:
                 live()
 
     @contextmanager
-    def _days(self) -> Iterator[Any]:
+    def _days(self, *, watched_after: timedelta = WEEK) -> Iterator[Any]:
         """Replays day by day, with a line that moves."""
         story = self._story
         began, asked = story.clock.now(), story.replayed.requests
@@ -214,7 +219,7 @@ class _Telling:
                     rollout = f"{before + answered:,} requests"
                     progress.update(task, description=f"  {_date(instant)}, {instant:%H:%M}: {rollout}")
 
-                self._say(story.live_a_day(show))
+                self._say(story.live_a_day(show, watched_after=watched_after))
 
             yield live
         days, requests = (story.clock.now() - began).days, story.replayed.requests - asked

@@ -144,15 +144,22 @@ class Story:
                 wait_until_served(front_end, self.store, self.use_case.name)
         return found
 
-    def live_a_day(self, on_progress: Callable[[int, datetime], None] = lambda *_: None) -> Look:
-        """Replays a day, and looks; the monitor judges each day, or once a week while a rollout judges each day."""
+    def live_a_day(
+        self, on_progress: Callable[[int, datetime], None] = lambda *_: None, *, watched_after: timedelta = WEEK
+    ) -> Look:
+        """Replays a day, and looks; then the monitor judges, where it has not for a while.
+
+        Args:
+            on_progress: Told (requests answered on this day, event time).
+            watched_after: How long the monitor waits; it judges each whole day, however many there are.
+        """
         until = self.clock.now() + DAY
         if self._replayer is None:
             raise StepFailed("No replay was begun.")
         self.replayed += self._replayer.run(until, on_progress)
         self.clock.advance(until)
         look = self.look()
-        if self._monitored is not None and until - self._monitored >= (WEEK if self.is_open() else DAY):
+        if self._monitored is not None and until - self._monitored >= watched_after:
             self.watch()
         return look
 

@@ -170,8 +170,9 @@ USE_CASE = UseCase(
         first_release="rollout",
         minimum_effect=0.005,
         deadline=timedelta(days=1),
-        # In some fortnights the barometers are silent in a quarter of the hours.
-        guardrails=Guardrails(max_null_increase=0.2),
+        # In some fortnights the barometers are silent in a quarter of the hours. Nobody misses a tenth of a second in
+        # an answer about a flight, and no candidate goes for being asked on a busy machine.
+        guardrails=Guardrails(max_null_increase=0.2, latency_floor_ms=100.0),
     ),
     application_metrics=connections,
     explain={
