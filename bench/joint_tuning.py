@@ -23,14 +23,13 @@ from components.tuner.data import write_features
 from components.tuner.outcome import named
 from components.tuner.steps import choose_lengths, plan, read_outcomes, search_branch, search_further
 from components.tuner.task import Features
-from ninefold.dataset import INPUT, columns_of, read_dataset, to_numpy
+from ninefold.dataset import INPUT, PARTS, columns_of, read_dataset, to_numpy
 from ninefold.metrics import compute
 from ninefold.package import load_predictor
 from ninefold.store import open_store
 from ninefold.usecase import load_use_case
 
 NAME, UNTIL = "arrivals", "2013-08-01"
-PARTS = ("training", "validation", "test")
 AT_ONCE = 2
 """Branches that run at the same time, as Kubeflow Pipelines' local runner does."""
 

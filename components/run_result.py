@@ -10,6 +10,17 @@ from pathlib import Path
 from ninefold.settings import Settings
 
 
+def result_path(settings: Settings, use_case: str, run_id: str) -> Path:
+    """Where a run's result lies, whatever its pipeline; its report lies beside it.
+
+    Args:
+        settings: Name the home.
+        use_case: Name of the use case.
+        run_id: Names the run.
+    """
+    return settings.home / "reports" / use_case / run_id / "result.json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """A run's result.
@@ -39,12 +50,11 @@ class RunResult:
         """Keeps it where runs' results lie; without a name there is nobody who would look for it."""
         if not run_id:
             return
-        folder = settings.folder("reports") / self.use_case / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        report = folder / "report.md"
+        path = result_path(settings, self.use_case, run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        report = path.with_name("report.md")
         report.write_text(self.markdown())
-        document = {**asdict(self), "report": str(report)}
-        Path(folder / "result.json").write_text(json.dumps(document, indent=1))
+        path.write_text(json.dumps({**asdict(self), "report": str(report)}, indent=1))
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -20,6 +20,9 @@ from ninefold.signature import Signature
 if TYPE_CHECKING:
     import polars as pl
 
+PARTS = ("training", "validation", "test")
+"""What examples are split into."""
+
 REQUEST, FEATURE, INPUT = "request.", "feature.", "input."
 """Prefixes of a data set's columns."""
 

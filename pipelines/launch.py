@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from components.run_result import result_path
 from ninefold.errors import NinefoldError, NotFound, Outdated
 from ninefold.settings import Settings
 from ninefold.store import Run
@@ -103,7 +104,7 @@ def read_result(run: Run, settings: Settings) -> dict[str, Any]:
     Raises:
         NotFound: The run has no result (yet).
     """
-    path = settings.home / "reports" / load_use_case(run.use_case).name / run.run_id / "result.json"
+    path = result_path(settings, load_use_case(run.use_case).name, run.run_id)
     try:
         result: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError as error:

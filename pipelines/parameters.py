@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from components.tuner.budget import SHORTEST
 from components.tuner.lengths import combinations
@@ -193,21 +193,23 @@ class TuningParameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonitoringParameters:
-    """What a monitoring run is told.
+class _PeriodParameters:
+    """What a run over a stretch of time is told.
 
     Args:
         use_case: Name or import path.
-        since: First decision moment; None for every window whose truths may have come since the run before.
-        until: Just past the last one; None for now.
+        since: Where it begins; None for where the run before ended.
+        until: Where it ends; None for now.
     """
+
+    _pipeline: ClassVar[str]
 
     use_case: str
     since: datetime | None = None
     until: datetime | None = None
 
     @classmethod
-    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> MonitoringParameters:
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> Self:
         """Checks and reads parameters.
 
         Raises:
@@ -215,7 +217,7 @@ class MonitoringParameters:
             InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
         """
         load_use_case(use_case)
-        since, until = _period("monitoring", document)
+        since, until = _period(cls._pipeline, document)
         return cls(use_case=use_case, since=since, until=until)
 
     def to_json(self) -> dict[str, Any]:
@@ -223,35 +225,21 @@ class MonitoringParameters:
         return {"since": _text(self.since), "until": _text(self.until)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaterializationParameters:
-    """What a materialization run is told.
+class MonitoringParameters(_PeriodParameters):
+    """What a monitoring run is told: the first decision moment, and the instant just past the last one.
 
-    Args:
-        use_case: Name or import path.
-        since: Rows known since; None for what came since the run before.
-        until: Rows known by; None for now.
+    Without a first one it takes every window whose truths may have come since the run before.
     """
 
-    use_case: str
-    since: datetime | None = None
-    until: datetime | None = None
+    __slots__ = ()
+    _pipeline = "monitoring"
 
-    @classmethod
-    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> MaterializationParameters:
-        """Checks and reads parameters.
 
-        Raises:
-            UnknownUseCase: There is no such use case.
-            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
-        """
-        load_use_case(use_case)
-        since, until = _period("materialization", document)
-        return cls(use_case=use_case, since=since, until=until)
+class MaterializationParameters(_PeriodParameters):
+    """What a materialization run is told: it brings the rows that became known in between online."""
 
-    def to_json(self) -> dict[str, Any]:
-        """What ``from_json`` reads back, without the use case."""
-        return {"since": _text(self.since), "until": _text(self.until)}
+    __slots__ = ()
+    _pipeline = "materialization"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

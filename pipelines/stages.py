@@ -11,9 +11,8 @@ from components.evaluator.component import decide, evaluate, evaluate_baseline, 
 from components.featurizer.component import featurize
 from components.preparer.component import prepare, split
 from components.releaser.component import release
+from ninefold.dataset import PARTS
 from pipelines.platform import LIGHT, Place, Value
-
-PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from components.featurizer.historical import featurize
-from ninefold.dataset import REQUEST, DatasetCard, write_dataset
+from ninefold.dataset import PARTS, REQUEST, DatasetCard, write_dataset
 from ninefold.features import with_lengths
 from ninefold.settings import Settings
 from ninefold.usecase import UseCase, load_use_case
 from ninefold.windows.declaration import KNOWN_AT
-
-PARTS = ("training", "validation", "test")
 
 
 def featurize_parts(

@@ -12,6 +12,7 @@ from components.monitor.gauges import write_gauges
 from components.monitor.run import Watched, watch
 from components.monitor.summary import picture, to_json, to_markdown
 from components.monitor.windows import LENGTHS, floor
+from components.run_result import result_path
 from ninefold.clock import WallClock, parse_instant
 from ninefold.errors import UsageError
 from ninefold.settings import Settings, settings
@@ -71,12 +72,12 @@ def monitor_step(
         f"<!doctype html><meta charset='utf-8'><title>{use_case.name}</title>{svg[svg.index('<svg') :]}"
     )
     if run_id:
-        folder = here.folder("reports") / use_case.name / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.md").write_text(to_markdown(use_case, watched))
-        (folder / "report.html").write_text(Path(page).read_text())
-        document["report"] = str(folder / "report.html")
-        (folder / "result.json").write_text(json.dumps(document, indent=1))
+        path = result_path(here, use_case.name, run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name("summary.md").write_text(to_markdown(use_case, watched))
+        report = path.with_name("report.html")
+        report.write_text(Path(page).read_text())
+        path.write_text(json.dumps({**document, "report": str(report)}, indent=1))
     newest = [j for j in watched.judged if j.window == watched.windows[-1] and not j.cohort]
     numbers = {f"{use_case.metric.name} version {j.version}": j.value for j in newest}
     numbers |= {f"coverage version {j.version}": j.coverage for j in newest}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.preparer.balance import augment, oversample
 from components.preparer.sanitise import sanitise
-from components.preparer.split import PARTS, Parts
+from components.preparer.split import Parts
+from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError
 from ninefold.usecase import UseCase
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ninefold.clock import format_instant
+from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError, UsageError
 from ninefold.usecase import HashSplit, TimeSplit, UseCase
 
 if TYPE_CHECKING:
     import polars as pl
 
-PARTS = ("training", "validation", "test")
 KNOWN_AT = "truth_known_at"
 """Column with the instant at which a row's truth became known; where it is missing, that can't be checked, and the
 notes say so."""

@@ -12,9 +12,9 @@ import polars as pl
 
 from components.collector.extract import read_examples
 from components.preparer.prepare import prepare
-from components.preparer.split import PARTS, Parts, split
+from components.preparer.split import Parts, split
 from ninefold.clock import parse_instant
-from ninefold.dataset import read_dataset, write_dataset
+from ninefold.dataset import PARTS, read_dataset, write_dataset
 from ninefold.usecase import load_use_case
 
 

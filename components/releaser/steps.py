@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from components import run_result
 from components.collector.extract import publish
 from components.collector.production import NO_VERSION
 from components.evaluator.evidence import Evidence
@@ -108,7 +109,7 @@ def record_and_release(
 
 def result_path(use_case: str, run_id: str) -> Path:
     """Where a run's result goes."""
-    return settings().folder("reports") / load_use_case(use_case).name / run_id / "result.json"
+    return run_result.result_path(settings(), load_use_case(use_case).name, run_id)
 
 
 def bring_snapshot(use_case: str, snapshot: Path) -> None:

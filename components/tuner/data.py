@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 
 from components.featurizer.candidates import dataset_at_lengths, features_at_lengths
-from components.featurizer.steps import PARTS, requests_and_truths, settings_on
+from components.featurizer.steps import requests_and_truths, settings_on
 from components.preparer.prepare import prepare
 from components.preparer.split import Parts
 from components.tuner.lengths import Lengths
 from components.tuner.task import Features
-from ninefold.dataset import write_dataset
+from ninefold.dataset import PARTS, write_dataset
 from ninefold.usecase import load_use_case
 
 

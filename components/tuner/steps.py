@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components.run_result import result_path
 from components.tuner.budget import Branch, plan_branches, seconds_left
 from components.tuner.outcome import OUTCOME, Outcome, best, summary, to_markdown
 from components.tuner.task import Features, Task, run_apart
@@ -119,7 +120,7 @@ def search_further(
 def record_tuning(use_case: str, run_id: str, tuning: str) -> None:
     """Adds what tuning came to to the run's result; where steps share no home there is none, and its table is shown."""
     here = settings()
-    path = here.folder("reports") / load_use_case(use_case).name / run_id / "result.json"
+    path = result_path(here, load_use_case(use_case).name, run_id)
     if here.environment == "cluster":
         return
     result = json.loads(path.read_text())

@@ -34,6 +34,7 @@ class OnlineObstacle:
         self._settings = settings
         self._declared = [view.view for view in use_case.feature_views() if view.window is not None]
         self._url = f"{front_end_url(settings)}/v1/models/{use_case.name}"
+        self._wanted: dict[str, list[str]] = {}
 
     def __call__(self, candidate: ModelVersion) -> str:
         """Why the candidate can't be asked yet, in words; empty where nothing stands in the way."""
@@ -76,8 +77,7 @@ class OnlineObstacle:
 
     def _windows(self, candidate: ModelVersion) -> str:
         try:
-            signature = verify_package(candidate.uri, candidate.digest).signature
-            wanted = [view.view for view in signature.views if view.window is not None]
+            wanted = self._windows_of(candidate)
             if not wanted:
                 return ""
             online = open_online_store(self._settings.online_url)
@@ -97,6 +97,13 @@ class OnlineObstacle:
         if behind:
             return f"The windows of version {candidate.version} are behind the others: {', '.join(behind)}."
         return ""
+
+    def _windows_of(self, candidate: ModelVersion) -> list[str]:
+        """Which windows a version needs; its package, which may have to be downloaded, is read once."""
+        if candidate.digest not in self._wanted:
+            signature = verify_package(candidate.uri, candidate.digest).signature
+            self._wanted[candidate.digest] = [view.view for view in signature.views if view.window is not None]
+        return self._wanted[candidate.digest]
 
 
 def front_end_url(settings: Settings) -> str:

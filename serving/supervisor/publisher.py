@@ -17,7 +17,7 @@ from ninefold.rollout.stored import Routing
 from ninefold.routes import RouteTable, Variant, read_routes, write_routes
 from serving.supervisor.gateway import KeptGateway
 from serving.traffic.desired import Model
-from serving.traffic.tables import table_of
+from serving.traffic.tables import summary, table_of
 
 log = structlog.get_logger()
 
@@ -93,15 +93,7 @@ class Publisher:
         self._also, self.problem = also, ""
         if changed:
             self.table, self._written = table, True
-            log.info(
-                "routes changed",
-                revision=table.revision,
-                live=live,
-                versions=sorted(variants),
-                candidate=table.candidate,
-                rollout=table.rollout,
-                rollout_revision=table.rollout_revision,
-            )
+            log.info("routes changed", **summary(table))
         return changed
 
     def names(self, model: Model) -> bool:

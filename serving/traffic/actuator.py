@@ -23,7 +23,7 @@ from serving.traffic.carrier import Carried
 from serving.traffic.desired import Desired, Model, Running, plan
 from serving.traffic.mirror import Mirror, read_mirror
 from serving.traffic.services import running, served, server_troubles
-from serving.traffic.tables import table_of, variants_of
+from serving.traffic.tables import summary, table_of, variants_of
 from serving.traffic.wanted import Wanted, read_wanted
 
 log = structlog.get_logger()
@@ -191,15 +191,7 @@ class Actuator:
             return
         self._store.publish_routes(table)
         self.table = table
-        log.info(
-            "routes changed",
-            revision=table.revision,
-            live=table.live,
-            versions=sorted(table.variants),
-            candidate=table.candidate,
-            rollout=table.rollout,
-            rollout_revision=table.rollout_revision,
-        )
+        log.info("routes changed", **summary(table))
 
     def _show(self, mirror: Mirror) -> None:
         """Tells of changes in Events; who misses one finds the newest in the annotations."""

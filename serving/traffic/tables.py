@@ -17,6 +17,18 @@ def variants_of(served: Iterable[tuple[Model, str]]) -> dict[int, Variant]:
     }
 
 
+def summary(table: RouteTable) -> dict[str, object]:
+    """What a log says of routes that changed."""
+    return {
+        "revision": table.revision,
+        "live": table.live,
+        "versions": sorted(table.variants),
+        "candidate": table.candidate,
+        "rollout": table.rollout,
+        "rollout_revision": table.rollout_revision,
+    }
+
+
 def table_of(
     before: RouteTable,
     variants: Mapping[int, Variant],

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.preparer.split import PARTS, Parts, back, split, stable_hash
+from components.preparer.split import Parts, back, split, stable_hash
+from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError, UsageError
 from ninefold.usecase import HashSplit, TimeSplit
 

@@ -19,7 +19,7 @@ from components.tuner.data import write_choice, write_features
 from components.tuner.outcome import OUTCOME
 from components.tuner.steps import choose_lengths, plan, read_outcomes, search_branch, search_further
 from components.tuner.task import PATIENCE, Features
-from ninefold.dataset import read_dataset
+from ninefold.dataset import PARTS, read_dataset
 from ninefold.errors import DataError
 from ninefold.package import verify_package
 from ninefold.settings import settings
@@ -32,7 +32,6 @@ HERE = Path(__file__).parent
 NAME = "harbour:USE_CASE"
 UNTIL = "2024-03-30"
 DECLARED, RIGHT, WRONG = {"wind": "1h", "calm": "2h"}, {"wind": "3h", "calm": "6h"}, {"wind": "12h", "calm": "2h"}
-PARTS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
