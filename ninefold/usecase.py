@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ninefold.errors import ConfigurationError, UnknownUseCase
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
 from ninefold.fields import NUMERIC, Columns, Field, Input, Metric
+from ninefold.labels import LabellingInterface
 from ninefold.monitoring import MonitorPolicy
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.windows.declaration import Window
@@ -138,6 +139,7 @@ class UseCase:
         rollout: How a new version replaces the live one.
         minimum_prediction: Least value that an answer can have; the front end clips to it and flags.
         maximum_prediction: Greatest value, likewise.
+        labelling: What experts see and may answer where a truth is made by hand; None where none is.
     """
 
     name: str
@@ -170,6 +172,7 @@ class UseCase:
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     minimum_prediction: float | None = None
     maximum_prediction: float | None = None
+    labelling: LabellingInterface | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", self.name):
@@ -210,6 +213,18 @@ class UseCase:
             self.rollout.loss_of(self.metric, self.problem)
         if self.offset is not None:
             self._check_names("offset", (self.offset,), {i.name for i in self.inputs if i.kind == "number"})
+        if self.labelling is not None:
+            features = {name for view in self.feature_views() for name in view.features}
+            self._check_names("labelling interface", self.labelling.show, set(fields) | features)
+            wrong = [label for label, value in self.labelling.choices.items() if not self.target.in_range(value)]
+            if self.problem == "binary":
+                wrong += [label for label, value in self.labelling.choices.items() if value not in (0, 1)]
+            if wrong or (self.problem == "binary" and not self.labelling.choices):
+                raise ConfigurationError(
+                    f"{self.name}: the labelling interface offers {', '.join(wrong) or 'numbers'}, and the target "
+                    f"{self.target.name} can't be that.",
+                    remedy="Give each label a value that the target can have; 0 or 1 for a class.",
+                )
 
     def _check_names(self, what: str, names: tuple[str, ...], known: set[str]) -> None:
         missing = [name for name in names if name not in known]

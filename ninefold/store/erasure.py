@@ -16,12 +16,13 @@ from ninefold.fields import NUMERIC, Field
 from ninefold.records import FEEDBACK_STREAM, entity_key, key_parts
 from ninefold.store.rows import to_micros
 from ninefold.store.store import Store
-from ninefold.store.tables import conflicts, erasures, events, predictions, truths
+from ninefold.store.tables import annotations, conflicts, erasures, events, label_tasks, predictions, truths
 from ninefold.store.tombstones import ERASING_LOCK, key_hash, salt_of
 from ninefold.store.writing import EVENTS_LOCK
 from ninefold.usecase import UseCase
 
 _FETCH = 5_000
+_BY_KEY = (predictions, truths, label_tasks, annotations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def key_of(use_case: UseCase, text: str | None, assignments: Collection[str]) ->
 def erase_records(
     store: Store, use_case: UseCase, key: EntityKey, *, now: datetime, actor: str, dry_run: bool = False
 ) -> dict[str, int]:
-    """Removes a key's predictions, truths, feedback, events that name the whole key, and what was turned away of them.
+    """Removes a key's predictions, truths, feedback, labels, events that name it, and what was turned away of them.
 
     All of it or nothing. What comes again and is older than this is turned away (``tombstones``). Repeated, it removes
     what came since, and notes nothing where there was nothing.
@@ -101,7 +102,7 @@ def erase_records(
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
         ids = list(dict.fromkeys([*ids, *_matching(connection, use_case.name, about, cursor)]))
         removed = _counts(connection, use_case.name, key, ids, about)
-        for table in (predictions, truths):
+        for table in _BY_KEY:
             connection.execute(table.delete().where(table.c.use_case == use_case.name, table.c.key == key.text))
         for start in range(0, len(ids), _FETCH):
             connection.execute(events.delete().where(events.c.event_id.in_(ids[start : start + _FETCH])))
@@ -190,7 +191,7 @@ def _counts(
     about: Mapping[str, Callable[[Mapping[str, Any]], bool]],
 ) -> dict[str, int]:
     counts = {}
-    for table in (predictions, truths):
+    for table in _BY_KEY:
         query = sa.select(sa.func.count()).where(table.c.use_case == use_case, table.c.key == key.text)
         counts[str(table.name)] = connection.execute(query).scalar_one()
     counts["events"] = len(ids)

@@ -28,8 +28,10 @@ from ninefold.store.rollout_rows import ENDED
 from ninefold.store.rows import from_micros, to_micros
 from ninefold.store.store import Store
 from ninefold.store.tables import (
+    annotations,
     conflicts,
     events,
+    label_tasks,
     metrics,
     predictions,
     prunings,
@@ -91,7 +93,7 @@ def use_cases_with_records(store: Store) -> list[str]:
     with store.reading() as connection:
         names = {
             name
-            for table in (predictions, truths, events, metrics, runs, conflicts)
+            for table in (predictions, truths, label_tasks, annotations, events, metrics, runs, conflicts)
             for name in connection.execute(sa.select(table.c.use_case).distinct()).scalars()
         }
     return sorted(names)
@@ -186,15 +188,16 @@ def _parts(
         yield _Part("predictions", use_case, predictions, predictions.c.decided_at_us, mine, of_predictions)
         yield _aside("predictions", use_case, of_predictions)
     if (of_truths := truths_cutoff(policy, now, of_predictions)) is not None:
-        kept = sa.select(sa.literal(1)).where(
-            predictions.c.use_case == truths.c.use_case, predictions.c.key == truths.c.key
-        )
-        if of_predictions is not None:
-            before = to_micros(of_predictions.before)
-            kept = kept.where(sa.or_(predictions.c.decided_at_us >= before, predictions.c.received_at_us >= before))
-        old = (truths.c.use_case == use_case, truths.c.received_at_us < to_micros(of_truths.before), ~kept.exists())
-        yield _Part("truths", use_case, truths, truths.c.known_at_us, old, of_truths)
-        yield _aside("truths", use_case, of_truths)
+        # Labels are what truths were made of, and no annotation is collected whose task is gone.
+        for table, known, came in (
+            (truths, truths.c.known_at_us, truths.c.received_at_us),
+            (label_tasks, label_tasks.c.sent_at_us, label_tasks.c.sent_at_us),
+            (annotations, annotations.c.said_at_us, annotations.c.received_at_us),
+        ):
+            kept = _kept_prediction(table, of_predictions)
+            old = (table.c.use_case == use_case, came < to_micros(of_truths.before), ~kept.exists())
+            yield _Part(table.name, use_case, table, known, old, of_truths)
+            yield _aside(table.name, use_case, of_truths)
     yield from _event_parts(store, policy, use_case, longest, now, of_predictions)
     if (of_metrics := cutoff(policy.metrics_days, now)) is not None:
         yield _Part("metrics", use_case, metrics, metrics.c.at_us, (metrics.c.use_case == use_case,), of_metrics)
@@ -202,6 +205,15 @@ def _parts(
         ended = (runs.c.use_case == use_case, runs.c.state.in_(("succeeded", "failed")))
         # A run that ended without an instant can't be told to be old.
         yield _Part("runs", use_case, runs, runs.c.ended_at_us, ended, of_runs)
+
+
+def _kept_prediction(table: Table, of_predictions: Cutoff | None) -> sa.Select[tuple[int]]:
+    """Of a row's key, the predictions that are kept."""
+    kept = sa.select(sa.literal(1)).where(predictions.c.use_case == table.c.use_case, predictions.c.key == table.c.key)
+    if of_predictions is None:
+        return kept
+    before = to_micros(of_predictions.before)
+    return kept.where(sa.or_(predictions.c.decided_at_us >= before, predictions.c.received_at_us >= before))
 
 
 def _event_parts(

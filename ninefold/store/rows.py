@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 from sqlalchemy import Table
 
 from ninefold.errors import DataError
+from ninefold.labels import Annotation, LabelTask
 from ninefold.records import Event, Prediction, Truth
 from ninefold.store import tables
 
@@ -21,7 +22,7 @@ Told = Literal["raised", "cleared"]
 
 RunState = Literal["requested", "running", "succeeded", "failed"]
 
-Record = TypeVar("Record", Prediction, Truth, Event)
+Record = TypeVar("Record", Prediction, Truth, Event, LabelTask, Annotation)
 
 
 def to_micros(instant: datetime) -> int:
@@ -129,7 +130,7 @@ class Conflict:
     """A record that came under an id which another content holds already; the first one stands.
 
     Args:
-        kind: ``predictions``, ``truths`` or ``events``.
+        kind: ``predictions``, ``truths``, ``events``, ``label_tasks`` or ``annotations``.
         use_case: Name of the use case.
         record_id: The id that both have.
         content: The record that was turned away, as its row.

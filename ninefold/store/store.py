@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from ninefold.clock import Clock, WallClock
 from ninefold.store.alerts import Alerts
 from ninefold.store.database import make_engine
+from ninefold.store.labels import Labels
 from ninefold.store.leases import Leases
 from ninefold.store.ledger import Ledger
 from ninefold.store.migrate import migrate, require_current
@@ -18,7 +19,7 @@ from ninefold.store.tailing import Tailing
 from ninefold.store.versions import Versions
 
 
-class Store(Records, Versions, Ledger, Rollouts, Leases, Published, Alerts, Tailing):
+class Store(Records, Versions, Ledger, Rollouts, Leases, Published, Alerts, Labels, Tailing):
     """Records, versions, runs, rollouts, leases, routes, alerts and more, in one database. Threads may share it."""
 
     def counts(self) -> dict[str, int]:

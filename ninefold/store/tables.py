@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -68,6 +68,40 @@ truths = Table(
     Column("note", Text),
     Index("truths_by_key", "use_case", "key", "known_at_us", "received_at_us", "truth_id"),
     Index("truths_by_time", "use_case", "known_at_us"),
+)
+
+label_tasks = Table(
+    "label_tasks",
+    metadata,
+    Column("task_id", _IDENTITY, primary_key=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("key", _IDENTITY, nullable=False),
+    Column("prediction_id", _IDENTITY),
+    Column("batch", _IDENTITY, nullable=False),
+    Column("sampler", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("score", Float(53)),
+    Column("inclusion_probability", Float(53)),
+    Column("sent_at_us", BigInteger, nullable=False),
+    Index("label_tasks_by_key", "use_case", "key"),
+    Index("label_tasks_by_time", "use_case", "sent_at_us"),
+)
+
+annotations = Table(
+    "annotations",
+    metadata,
+    Column("annotation_id", _IDENTITY, primary_key=True),
+    Column("use_case", _IDENTITY, nullable=False),
+    Column("task_id", _IDENTITY, nullable=False),
+    Column("key", _IDENTITY, nullable=False),
+    Column("annotator", Text, nullable=False),
+    Column("value", Float(53)),
+    Column("outcome", Text, nullable=False),
+    Column("said_at_us", BigInteger, nullable=False),
+    Column("received_at_us", BigInteger, nullable=False),
+    Column("label", Text),
+    Index("annotations_by_key", "use_case", "key"),
+    Index("annotations_by_time", "use_case", "said_at_us"),
 )
 
 events = Table(

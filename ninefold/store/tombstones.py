@@ -15,12 +15,18 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from ninefold.records import FEEDBACK_STREAM
-from ninefold.store.tables import erasures, events, predictions, truths
+from ninefold.store.tables import annotations, erasures, events, label_tasks, predictions, truths
 
 ERASING_LOCK = 0x9F01D_0004
 """Number of PostgreSQL's advisory lock that writers share and an erasure has alone."""
 
-_BY_KEY = (predictions, truths)
+_BY_KEY = {
+    predictions: "received_at_us",
+    truths: "received_at_us",
+    label_tasks: "sent_at_us",
+    annotations: "received_at_us",
+}
+"""Tables with a key → the column that says when a row came."""
 _SALT = sa.select(erasures.c.salt).where(erasures.c.use_case == sa.bindparam("use_case")).limit(1)
 
 
@@ -42,15 +48,11 @@ def without_erased(connection: Connection, table: Table, rows: list[dict[str, An
     if connection.dialect.name == "postgresql":
         # An erasure that is under way is waited for: the statements below see what it noted.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(ERASING_LOCK)))
-    kept = rows
+    kept, came = rows, _BY_KEY.get(table, "received_at_us")
     for use_case in {row["use_case"] for row in rows}:
         if (salt := salt_of(connection, use_case)) is not None:
             erased = _erased(connection, use_case, salt, (_key(row) for row in rows if row["use_case"] == use_case))
-            kept = [
-                row
-                for row in kept
-                if row["use_case"] != use_case or row["received_at_us"] > erased.get(_key(row) or "", -1)
-            ]
+            kept = [row for row in kept if row["use_case"] != use_case or row[came] > erased.get(_key(row) or "", -1)]
     return kept
 
 

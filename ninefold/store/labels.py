@@ -1,0 +1,128 @@
+"""What experts were asked and what they said: each task and each annotation is kept once, as it was first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from ninefold.labels import Annotation, LabelTask
+from ninefold.store.database import Database
+from ninefold.store.rows import Kind, finite, from_micros, text_of, to_micros
+from ninefold.store.tables import annotations, label_tasks
+from ninefold.store.writing import Written, write
+
+
+class Labels(Database):
+    """Tasks for experts, and their annotations."""
+
+    def record_label_tasks(self, tasks: Iterable[LabelTask]) -> Written:
+        """Keeps the tasks that are not kept yet; how many those were.
+
+        A key that was asked about before keeps its first task: its batch, and why it was picked then.
+
+        Raises:
+            StoreError: The database refuses; the call can be repeated.
+            DataError: A task can't be kept (a number is not finite, a time is naive).
+        """
+        return write(self, LABEL_TASKS, tasks)
+
+    def label_tasks(self, use_case: str, batch: str | None = None) -> list[LabelTask]:
+        """Tasks in the order in which they were sent.
+
+        Args:
+            use_case: Name of the use case.
+            batch: Only those of this batch.
+        """
+        where = [label_tasks.c.use_case == use_case]
+        if batch is not None:
+            where.append(label_tasks.c.batch == batch)
+        query = sa.select(label_tasks).where(*where).order_by(label_tasks.c.sent_at_us, label_tasks.c.task_id)
+        with self.reading() as connection:
+            return [LABEL_TASKS.from_row(row) for row in connection.execute(query)]
+
+    def record_annotations(self, records: Iterable[Annotation]) -> Written:
+        """Keeps the annotations that are not kept yet; how many those were. Raises as ``record_label_tasks``."""
+        return write(self, ANNOTATIONS, records)
+
+    def annotations(self, use_case: str) -> list[Annotation]:
+        """All annotations, superseded ones too, in the order in which they were said."""
+        query = sa.select(annotations).where(annotations.c.use_case == use_case)
+        with self.reading() as connection:
+            ordered = query.order_by(annotations.c.said_at_us, annotations.c.annotation_id)
+            return [ANNOTATIONS.from_row(row) for row in connection.execute(ordered)]
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None else finite(value)
+
+
+def _task_row(record: LabelTask) -> dict[str, Any]:
+    return {
+        "task_id": text_of(record.task_id),
+        "use_case": record.use_case,
+        "key": record.key,
+        "prediction_id": record.prediction_id,
+        "batch": record.batch,
+        "sampler": record.sampler,
+        "reason": record.reason,
+        "score": _finite(record.score),
+        "inclusion_probability": _finite(record.inclusion_probability),
+        "sent_at_us": to_micros(record.sent_at),
+    }
+
+
+def _task(row: Any) -> LabelTask:
+    return LabelTask(
+        task_id=row.task_id,
+        use_case=row.use_case,
+        key=row.key,
+        prediction_id=row.prediction_id,
+        batch=row.batch,
+        sampler=row.sampler,
+        reason=row.reason,
+        score=row.score,
+        inclusion_probability=row.inclusion_probability,
+        sent_at=from_micros(row.sent_at_us),
+    )
+
+
+def _annotation_row(record: Annotation) -> dict[str, Any]:
+    return {
+        "annotation_id": text_of(record.annotation_id),
+        "use_case": record.use_case,
+        "task_id": record.task_id,
+        "key": record.key,
+        "annotator": record.annotator,
+        "value": _finite(record.value),
+        "outcome": record.outcome,
+        "said_at_us": to_micros(record.said_at),
+        "received_at_us": to_micros(record.received_at),
+        "label": record.label,
+    }
+
+
+def _annotation(row: Any) -> Annotation:
+    return Annotation(
+        annotation_id=row.annotation_id,
+        use_case=row.use_case,
+        task_id=row.task_id,
+        key=row.key,
+        annotator=row.annotator,
+        value=row.value,
+        outcome=row.outcome,
+        said_at=from_micros(row.said_at_us),
+        received_at=from_micros(row.received_at_us),
+        label=row.label,
+    )
+
+
+# A key that is picked again comes with another batch and reason: its first task stands, and that is no contradiction.
+_AS_FIRST_SENT = frozenset(
+    {"prediction_id", "batch", "sampler", "reason", "score", "inclusion_probability", "sent_at_us"}
+)
+LABEL_TASKS: Kind[LabelTask] = Kind(label_tasks, "task_id", "sent_at_us", _AS_FIRST_SENT, _task_row, _task)
+ANNOTATIONS: Kind[Annotation] = Kind(
+    annotations, "annotation_id", "said_at_us", frozenset({"received_at_us"}), _annotation_row, _annotation
+)
