@@ -90,6 +90,8 @@ class Prediction:
         latency_ms: From receiving the request to its answer.
         rollout_id: Rollout that was open then; None where none was.
         rollout_revision: Its revision, which says who was asked and with what share.
+        interval: (lower, upper) around the value, as answered; None where the version has none, or the baseline
+            answered. Its width is how unsure the model was of this one: what samplers for labelling may go by.
     """
 
     prediction_id: str
@@ -108,6 +110,7 @@ class Prediction:
     latency_ms: float = 0.0
     rollout_id: str | None = None
     rollout_revision: int | None = None
+    interval: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
@@ -128,6 +131,7 @@ class Prediction:
             "latency_ms": self.latency_ms,
             "rollout_id": self.rollout_id,
             "rollout_revision": self.rollout_revision,
+            "interval": None if self.interval is None else list(self.interval),
         }
 
     @classmethod
@@ -150,6 +154,7 @@ class Prediction:
             latency_ms=document["latency_ms"],
             rollout_id=document.get("rollout_id"),
             rollout_revision=document.get("rollout_revision"),
+            interval=tuple(bounds) if (bounds := document.get("interval")) is not None else None,
         )
 
 

@@ -62,6 +62,8 @@ class Signature:
         derive_digest: Digest of the code that turns request and features into inputs.
         target: Name of the target.
         unit: Its unit.
+        interval: Share of the truths that ``lower`` and ``upper`` are to hold between them; None where the package
+            answers a prediction alone.
     """
 
     use_case: str
@@ -71,6 +73,7 @@ class Signature:
     derive_digest: str
     target: str
     unit: str | None = None
+    interval: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
@@ -82,6 +85,8 @@ class Signature:
             "derive_digest": self.derive_digest,
             "target": self.target,
             "unit": self.unit,
+            # Left out where there is none: a package's digest is that of its JSON.
+            **({"interval": self.interval} if self.interval is not None else {}),
         }
 
     @classmethod
@@ -95,6 +100,7 @@ class Signature:
             derive_digest=document["derive_digest"],
             target=document["target"],
             unit=document["unit"],
+            interval=document.get("interval"),
         )
 
 

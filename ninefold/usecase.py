@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ninefold.errors import ConfigurationError, UnknownUseCase
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
-from ninefold.fields import NUMERIC, Columns, Field, Input, Metric
+from ninefold.fields import NUMERIC, STRINGS, Columns, Field, Input, Metric
+from ninefold.interval import Bounds, check_interval
 from ninefold.labels import LabellingInterface
 from ninefold.monitoring import MonitorPolicy
 from ninefold.rollout.policy import RolloutPolicy
@@ -90,6 +91,8 @@ class Gates:
         incumbent_margin: How much worse than the incumbent it may be, as a share of the incumbent's value
             (non-inferiority).
         slice_margin: How much worse than the baseline any slice may be, as a share of the baseline's value there.
+        interval_margin: How far below its nominal share an interval may cover truths; it is refused where its coverage
+            is surely less. Calibration alone moves coverage by a point, with 2,000 rows.
         max_null_share: Greatest share of nulls in a model input beyond that of the training set.
         max_latency_ms: Greatest 99th percentile of predicting one row.
         minimum_blocks: Fewer blocks than this decide nothing: the answer is hold.
@@ -98,6 +101,7 @@ class Gates:
     beat_baseline_by: float = 0.0
     incumbent_margin: float = 0.01
     slice_margin: float = 0.05
+    interval_margin: float = 0.02
     max_null_share: float = 0.05
     max_latency_ms: float = 10.0
     minimum_blocks: int = 14
@@ -124,14 +128,16 @@ class UseCase:
             for one. Looks at nothing but its argument; a missing feature is NaN or None.
         offset: Input whose value is added to what the model learns; None to learn the target itself.
         baseline: Input columns → predictions. A heuristic; has to answer when every feature is missing.
-        decide: Request and prediction → the decision, JSON.
+        decide: Request and prediction → the decision, JSON. Where the use case declares an ``interval`` it gets a third
+            argument: (lower, upper), or None where there is none, as for the baseline's answers.
         block: Request columns → the independent unit of a test, one label a row (a day, a customer).
         batch_views: Slow features.
         streams: Events that the collector takes.
         windows: Hot features over the streams.
         slices: Request fields by which errors are shown and gated.
         gates: What a candidate has to show.
-        application_metrics: (request columns, truths, predictions) → name → value: what the applications gain.
+        application_metrics: (request columns, truths, predictions) → name → value: what the applications gain. Where
+            the use case declares an ``interval`` it gets a fourth argument: [rows, 2], NaN where there is none.
         oversample: Share that the rarer class is brought to in the training part by oversampling; None for none.
         augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
         explain: Group → words for it, in an explanation.
@@ -139,6 +145,7 @@ class UseCase:
         rollout: How a new version replaces the live one.
         minimum_prediction: Least value that an answer can have; the front end clips to it and flags.
         maximum_prediction: Greatest value, likewise.
+        interval: Share of the truths that an answer's interval is to hold (0.8), 0–1; None for no interval.
         labelling: What experts see and may answer where a truth is made by hand; None where none is.
     """
 
@@ -154,7 +161,7 @@ class UseCase:
     inputs: tuple[Input, ...]
     derive: Callable[[Columns], dict[str, Array]]
     baseline: Callable[[Columns], Array]
-    decide: Callable[[Mapping[str, Any], float], Any]
+    decide: Callable[..., Any]
     block: Callable[[Columns], Array]
     decided_at: str | None = None
     truth_delay: timedelta = timedelta(days=2)
@@ -164,7 +171,7 @@ class UseCase:
     windows: tuple[Window, ...] = ()
     slices: tuple[str, ...] = ()
     gates: Gates = field(default_factory=Gates)
-    application_metrics: Callable[[Columns, Array, Array], dict[str, float]] | None = None
+    application_metrics: Callable[..., dict[str, float]] | None = None
     oversample: float | None = None
     augment: str | None = None
     explain: Mapping[str, str] = field(default_factory=dict)
@@ -172,6 +179,7 @@ class UseCase:
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     minimum_prediction: float | None = None
     maximum_prediction: float | None = None
+    interval: float | None = None
     labelling: LabellingInterface | None = None
 
     def __post_init__(self) -> None:
@@ -185,6 +193,10 @@ class UseCase:
         for name in self.key:
             if fields[name].nullable or fields[name].kind in ("number", "text"):
                 raise ConfigurationError(f"{self.name}: key field {name!r} can be null, or is a number or a text.")
+        for f in self.request:
+            if f.digest_of is not None:
+                strings = {n for n, other in fields.items() if other.kind in STRINGS and other.digest_of is None}
+                self._check_names(f"digest_of of {f.name}", (f.digest_of,), strings)
         if self.decided_at is not None:
             self._check_names("decided_at", (self.decided_at,), {n for n, f in fields.items() if f.kind == "time"})
         if isinstance(self.split, TimeSplit) and self.decided_at is None:
@@ -213,6 +225,8 @@ class UseCase:
             self.rollout.loss_of(self.metric, self.problem)
         if self.offset is not None:
             self._check_names("offset", (self.offset,), {i.name for i in self.inputs if i.kind == "number"})
+        if self.interval is not None:
+            check_interval(self.name, self.problem, self.interval, self.decide, self.application_metrics)
         if self.labelling is not None:
             features = {name for view in self.feature_views() for name in view.features}
             self._check_names("labelling interface", self.labelling.show, set(fields) | features)
@@ -245,6 +259,36 @@ class UseCase:
             if given.column is not None:
                 made[given.name] = columns[given.column]
         return made
+
+    def decision(self, request: Mapping[str, Any], value: float, interval: Bounds | None = None) -> Any:
+        """What follows from an answer: ``decide``, told the interval where the use case declares one.
+
+        Args:
+            request: The request's fields.
+            value: The prediction.
+            interval: (lower, upper) around it; None where there is none.
+        """
+        if self.interval is None:
+            return self.decide(request, value)
+        return self.decide(request, value, interval)
+
+    def gains(self, request: Columns, truth: Array, prediction: Array, interval: Array | None) -> dict[str, float]:
+        """The application metrics; empty where none are declared.
+
+        Args:
+            request: Request columns [rows].
+            truth: [rows].
+            prediction: [rows].
+            interval: [rows, 2], NaN where a row has none; None where no row has one.
+        """
+        import numpy as np
+
+        if self.application_metrics is None:
+            return {}
+        if self.interval is None:
+            return self.application_metrics(request, truth, prediction)
+        known = np.full((len(truth), 2), np.nan) if interval is None else interval
+        return self.application_metrics(request, truth, prediction, known)
 
     def feature_views(self, lengths: Mapping[str, str] | None = None) -> tuple[FeatureView, ...]:
         """The exact views behind its features, batch first, windows at the chosen lengths."""

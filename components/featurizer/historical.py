@@ -106,6 +106,7 @@ def dataset(
             derive_digest=use_case.derive_digest,
             target=use_case.target.name,
             unit=use_case.target.unit,
+            interval=use_case.interval,
         ),
         metric=use_case.metric,
         offset=use_case.offset,

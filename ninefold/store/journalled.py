@@ -14,7 +14,7 @@ import orjson
 
 from ninefold.clock import parse_instant
 from ninefold.store.database import to_json
-from ninefold.store.rows import finite, text_of, to_micros
+from ninefold.store.rows import bounds_of, finite, text_of, to_micros
 
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
 
@@ -66,6 +66,8 @@ def row_of(record: bytes) -> dict[str, Any]:
         # Named where a rollout is open.
         "rollout_id": document.get("rollout_id"),
         "rollout_revision": document.get("rollout_revision"),
+        # Named where the version that answered has one.
+        **bounds_of(document.get("interval")),
     }
 
 

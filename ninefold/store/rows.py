@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
@@ -217,6 +217,18 @@ def text_of(identity: str) -> str:
     return identity
 
 
+def bounds_of(interval: Sequence[float] | None) -> dict[str, float | None]:
+    """An interval as the columns ``lower`` and ``upper``; both null where there is none.
+
+    Raises:
+        ValueError: A bound is not finite, or they are not two.
+    """
+    if interval is None:
+        return {"lower": None, "upper": None}
+    lower, upper = interval
+    return {"lower": finite(lower), "upper": finite(upper)}
+
+
 def _prediction_row(record: Prediction) -> dict[str, Any]:
     return {
         "prediction_id": text_of(record.prediction_id),
@@ -235,6 +247,7 @@ def _prediction_row(record: Prediction) -> dict[str, Any]:
         "latency_ms": finite(record.latency_ms),
         "rollout_id": record.rollout_id,
         "rollout_revision": record.rollout_revision,
+        **bounds_of(record.interval),
     }
 
 
@@ -256,6 +269,7 @@ def _prediction(row: Any) -> Prediction:
         latency_ms=row.latency_ms,
         rollout_id=row.rollout_id,
         rollout_revision=row.rollout_revision,
+        interval=None if row.lower is None else (row.lower, row.upper),
     )
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -50,6 +50,8 @@ predictions = Table(
     Column("latency_ms", Float(53), nullable=False),
     Column("rollout_id", _IDENTITY),
     Column("rollout_revision", Integer),
+    Column("lower", Float(53)),
+    Column("upper", Float(53)),
     Index("predictions_by_time", "use_case", "decided_at_us"),
     Index("predictions_by_key", "use_case", "key", "decided_at_us"),
 )
