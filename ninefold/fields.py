@@ -16,6 +16,7 @@ time       RFC 3339 string                   datetime64[us], null is NaT
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ Columns = Mapping[str, "np.ndarray[Any, Any]"]
 """Equally long numpy columns by name, of the types that the kinds name."""
 
 NUMERIC: frozenset[str] = frozenset({"number", "integer", "boolean"})
+STRINGS: frozenset[str] = frozenset({"category", "text"})
 MAX_CATEGORY_LENGTH = 256
 MAX_TEXT_LENGTH = 100_000
 
@@ -52,7 +54,10 @@ class Field:
         categories: The only values there can be; None leaves them open.
         pattern: Regular expression that a category must match whole.
         nullable: Whether null is a value. A field that is not nullable is required.
-        on_unseen: What a value that training never saw does: ``flag`` it, or ``fallback`` to the baseline.
+        on_unseen: What a value that training never saw does: ``flag`` it, or ``fallback`` to the baseline. A text is
+            one that training never saw when it knows none of its words.
+        digest_of: Another request field, a string: where a request leaves this one out, it is that string's ``digest``.
+            So a key need not be sent, and equal texts have one. None for a field like any other.
         example: A value for documents and the API schema.
     """
 
@@ -66,6 +71,7 @@ class Field:
     pattern: str | None = None
     nullable: bool = False
     on_unseen: Literal["flag", "fallback"] = "flag"
+    digest_of: str | None = None
     example: Any = None
 
     def __post_init__(self) -> None:
@@ -77,6 +83,11 @@ class Field:
             raise ConfigurationError(f"Field {self.name!r} is a {self.kind} and can't have a range.")
         if (self.categories is not None or self.pattern is not None) and self.kind != "category":
             raise ConfigurationError(f"Field {self.name!r} is a {self.kind} and can't have categories or a pattern.")
+        if self.digest_of is not None and (self.kind != "category" or self.nullable or self.categories or self.pattern):
+            raise ConfigurationError(
+                f"Field {self.name!r} is the digest of {self.digest_of!r}, and so a category that is neither null nor "
+                "bound to a list or a pattern."
+            )
 
     def check(self, value: Any, *, where: str = "") -> Any:
         """Returns the value as Python keeps it: float, str, aware datetime, or None.
@@ -150,6 +161,14 @@ class Field:
         return not (
             (self.minimum is not None and value < self.minimum) or (self.maximum is not None and value > self.maximum)
         )
+
+
+def digest(text: str) -> str:
+    """What stands for a text where it has no id: the first 32 hexadecimal digits of the SHA-256 of its UTF-8.
+
+    Nothing is made alike before: texts that differ in a blank or in a letter's case have different digests.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _quote(value: Any) -> str:

@@ -1,13 +1,10 @@
-r"""Words of a text as numbers: log counts, weighted by rarity, of unit length (Manning et al., 2008, chapter 6).
+"""Words of a text as numbers: log counts, weighted by rarity, of unit length (Manning et al., 2008, chapter 6).
 
-A word is a run of ASCII letters and digits, in lower case, or of characters beyond Latin-1's signs. That rule is
-written once, as a regular expression that Python and ONNX Runtime read alike: their ideas of ``\w`` and of lower case
-differ.
+What a word is stands in ``ninefold.words``; the graph finds the same ones.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,23 +15,12 @@ import numpy as np
 from scipy import sparse
 
 from components.model_builder.table import Array
+from ninefold.words import WORD_RE2, words_of
 
 if TYPE_CHECKING:
     from components.model_builder.onnx_export import Graph
 
 MAX_WORDS = 30_000
-
-_RANGES = (("0", "9"), ("A", "Z"), ("a", "z"), ("\u00c0", "\u1fff"), ("\u2c00", "\u2fff"), ("\u3040", "\ufeff"))
-_WORD = re.compile("[" + "".join(f"{a}-{b}" for a, b in _RANGES) + "\U00010000-\U0010ffff]+")
-WORD_RE2 = "[" + "".join(f"\\x{{{ord(a):x}}}-\\x{{{ord(b):x}}}" for a, b in _RANGES) + "\\x{10000}-\\x{10ffff}]+"
-"""The same expression as RE2 spells it."""
-
-_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text."""
-    return _WORD.findall(text.translate(_LOWER))
 
 
 def _grams(words: list[str], pairs: bool) -> Iterable[tuple[str, ...]]:
