@@ -6,16 +6,19 @@ kept outside of the package, vouches for all of it.
 
 from ninefold.package.files import MANIFEST, MODEL, read_package, verify_package, write_package
 from ninefold.package.predictors import (
+    BOUNDED,
     OUTPUT,
     TENSORS,
     BaselinePredictor,
     OnnxPredictor,
     Predictor,
     load_predictor,
+    predict_bounded,
     tensors,
 )
 
 __all__ = [
+    "BOUNDED",
     "MANIFEST",
     "MODEL",
     "OUTPUT",
@@ -24,6 +27,7 @@ __all__ = [
     "OnnxPredictor",
     "Predictor",
     "load_predictor",
+    "predict_bounded",
     "read_package",
     "tensors",
     "verify_package",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 OUTPUT = "prediction"
 """The graph's output: [N], in the target's unit, or the probability of 1."""
 
+BOUNDED = (OUTPUT, "lower", "upper")
+"""The outputs of a graph whose signature names an interval, [N] each; lower <= prediction <= upper, row by row."""
+
 TENSORS: Mapping[str, tuple[str, str]] = {
     "number": ("numbers", "tensor(float)"),
     "category": ("categories", "tensor(string)"),
@@ -119,6 +122,24 @@ class OnnxPredictor:
 
     def predict_rows(self, rows: Sequence[Sequence[Any]]) -> Array:
         """See ``Predictor.predict_rows``."""
+        feeds = self._feeds(rows)
+        if not rows:
+            return _nothing()
+        prediction: Array = self._run([OUTPUT], feeds)[0]
+        return prediction
+
+    def bounded_rows(self, rows: Sequence[Sequence[Any]]) -> list[Array]:
+        """Prediction, lower and upper bound of instances, [N] each; as ``predict_rows`` otherwise.
+
+        Only where the signature names an interval.
+        """
+        feeds = self._feeds(rows)
+        if not rows:
+            return [_nothing() for _ in BOUNDED]
+        bounded: list[Array] = self._run(BOUNDED, feeds)
+        return bounded
+
+    def _feeds(self, rows: Sequence[Sequence[Any]]) -> dict[str, Array]:
         import numpy as np
 
         width = len(self._inputs)
@@ -143,20 +164,23 @@ class OnnxPredictor:
                 tensor = np.empty(len(strings), dtype=object)
                 tensor[:] = strings
                 feeds[name] = tensor.reshape(len(rows), len(places))
-        if not rows:
-            return np.empty(0, dtype=np.float32)
-        prediction: Array = self._run([OUTPUT], feeds)[0]
-        return prediction
+        return feeds
 
     def predict_columns(self, columns: Columns) -> Array:
         """See ``Predictor.predict_columns``."""
-        import numpy as np
-
         feeds = tensors(self._inputs, columns)
         if len(next(iter(feeds.values()))) == 0:
-            return np.empty(0, dtype=np.float32)
+            return _nothing()
         prediction: Array = self._run([OUTPUT], feeds)[0]
         return prediction
+
+    def bounded_columns(self, columns: Columns) -> list[Array]:
+        """As ``bounded_rows``, of whole columns."""
+        feeds = tensors(self._inputs, columns)
+        if len(next(iter(feeds.values()))) == 0:
+            return [_nothing() for _ in BOUNDED]
+        bounded: list[Array] = self._run(BOUNDED, feeds)
+        return bounded
 
 
 class BaselinePredictor:
@@ -217,6 +241,20 @@ class BaselinePredictor:
         return np.asarray(self._function(columns), dtype=np.float64)
 
 
+def predict_bounded(predictor: Predictor, columns: Columns) -> tuple[Array, Array | None]:
+    """Predictions of whole columns [N], and their intervals [N, 2]; None where the package has none.
+
+    Raises:
+        InvalidInput: An input is missing.
+    """
+    import numpy as np
+
+    if isinstance(predictor, OnnxPredictor) and predictor.manifest.signature.interval is not None:
+        prediction, lower, upper = predictor.bounded_columns(columns)
+        return prediction, np.stack([lower, upper], axis=1).astype(np.float64)
+    return predictor.predict_columns(columns), None
+
+
 def tensors(inputs: Sequence[Input], columns: Columns) -> dict[str, Array]:
     """The graph's tensors from whole columns: numbers float32 with null as NaN, strings with null as ``""``.
 
@@ -239,6 +277,12 @@ def tensors(inputs: Sequence[Input], columns: Columns) -> dict[str, Array]:
     return feeds
 
 
+def _nothing() -> Array:
+    import numpy as np
+
+    return np.empty(0, dtype=np.float32)
+
+
 def _check_columns(inputs: Sequence[Input], columns: Columns) -> None:
     missing = [declared.name for declared in inputs if declared.name not in columns]
     if missing:
@@ -259,8 +303,9 @@ def _check_graph(session: Any, signature: Signature) -> None:
     if found != wanted:
         raise PackageError(f"The graph takes {found}; its signature says {wanted}.")
     outputs = {o.name: (o.type, len(o.shape)) for o in session.get_outputs()}
-    if outputs != {OUTPUT: ("tensor(float)", 1)}:
-        raise PackageError(f"The graph returns {outputs}, not one float vector {OUTPUT!r}.")
+    names = (OUTPUT,) if signature.interval is None else BOUNDED
+    if outputs != dict.fromkeys(names, ("tensor(float)", 1)):
+        raise PackageError(f"The graph returns {outputs}, not one float vector for each of {', '.join(names)}.")
 
 
 def _wrong_width(rows: Sequence[Sequence[Any]], width: int) -> InvalidInput:
