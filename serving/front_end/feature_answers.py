@@ -30,7 +30,7 @@ class FeatureAnswers:
 
     def __init__(self, use_case: UseCase, *, versions: Versions, preparer: Preparer, max_instances: int) -> None:
         # Ids are enough: every field may be left out, and a view whose key is not named is not read.
-        fields = [replace(field, nullable=True) for field in use_case.request]
+        fields = [replace(field, nullable=True, digest_of=None) for field in use_case.request]
         self._parser = RequestParser(fields, name=use_case.name, max_instances=max_instances)
         self._versions = versions
         self._preparer = preparer

@@ -119,8 +119,9 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
 
 
 def _instance(fields: Sequence[Field], *, required: bool) -> dict[str, Any]:
-    schema = _object({field.name: field_schema(field, nullable=not required) for field in fields}, closed=True)
-    schema["required"] = [field.name for field in fields if required and not field.nullable]
+    optional = {field.name for field in fields if not required or field.nullable or field.digest_of is not None}
+    schema = _object({f.name: field_schema(f, nullable=f.name in optional) for f in fields}, closed=True)
+    schema["required"] = [field.name for field in fields if field.name not in optional]
     return schema
 
 
@@ -135,6 +136,8 @@ def field_schema(field: Field, *, nullable: bool = False) -> dict[str, Any]:
     words = [field.description] if field.description else []
     if field.unit:
         words.append(f"In {field.unit}.")
+    if field.digest_of is not None and null:
+        words.append(f"Left out: the first 32 hexadecimal digits of the SHA-256 of {field.digest_of} in UTF-8.")
     if field.minimum is not None or field.maximum is not None:
         words.append(f"Outside of [{field.minimum}, {field.maximum}] the baseline answers.")
     if words:

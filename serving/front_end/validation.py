@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ninefold.errors import InvalidInput, TooLarge
-from ninefold.fields import MAX_CATEGORY_LENGTH, MAX_TEXT_LENGTH, Field
+from ninefold.fields import MAX_CATEGORY_LENGTH, MAX_TEXT_LENGTH, Field, digest
 from ninefold.json_input import read_json_body
 
 Row = list[Any]
@@ -35,7 +35,7 @@ class Batch:
 
     Args:
         rows: Their checked values.
-        instances: What the client sent, field by field.
+        instances: What the client sent, field by field, and the digests of what it left out.
     """
 
     rows: list[Row]
@@ -68,6 +68,8 @@ class RequestParser:
         self._max_instances = max_instances
         self._names = frozenset(field.name for field in fields)
         self._order = [field.name for field in fields]
+        named = {field.name: field for field in fields}
+        self._digests = [(field.name, named[field.digest_of]) for field in fields if field.digest_of is not None]
         self._checks = [
             (field.name, _Remembered(check).__getitem__, check, field)
             for field, check in ((field, _checker(field)) for field in fields)
@@ -115,6 +117,10 @@ class RequestParser:
                 f"is not a field of {self._name}.",
                 remedy=f"Its fields are {', '.join(self._order)}.",
             )
+        for name, source in self._digests:
+            if instance.get(name) is None:
+                # Kept with what was sent: whoever reads the request later joins by it.
+                instance[name] = digest(source.check(instance.get(source.name), where=f"instances[{place}]."))
         row = []
         get = instance.get
         for name, remembered, check, field in self._checks:
