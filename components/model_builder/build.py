@@ -11,6 +11,8 @@ from time import monotonic
 from typing import Any
 
 from components.model_builder.families import families
+from components.model_builder.finish import finished, single
+from components.model_builder.interval import SHARE, FittedInterval, fit_interval
 from components.model_builder.onnx_export import to_onnx
 from components.model_builder.parity import check_parity
 from components.model_builder.search import Budget, Row, search
@@ -26,6 +28,9 @@ from ninefold.usecase import load_use_case
 SHORTEST = 1.0
 """Seconds; with less no family fits anything."""
 
+SEARCH_SHARE = 0.6
+"""Of the time, what the search may take where an ensemble follows: its members are trained again after it."""
+
 _LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "polars", "scipy", "ninefold")
 
 
@@ -34,7 +39,8 @@ class Progress:
     """Where a build stands.
 
     Args:
-        stage: ``reading``, ``searching``, ``packaging``, ``done``.
+        stage: ``reading``, ``bounding`` where an interval is declared, ``searching``, ``averaging`` where several
+            models may be, ``packaging``, ``done``.
         elapsed: Seconds since it began.
         budget: Maximum training time in seconds.
         row: The trial that just ended; None at the start of a stage.
@@ -89,6 +95,7 @@ def build(
     seed: int = 0,
     threads: int = 2,
     trials: int | None = None,
+    ensemble: bool | None = None,
     known: Sequence[Row] = (),
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> BuildResult:
@@ -103,6 +110,8 @@ def build(
         seed: Of every random choice.
         threads: Of training.
         trials: Ends the search after so many trials; the same number gives the same package, when time suffices.
+        ensemble: Whether every family is tried, several models may be averaged, and what is chosen is trained again on
+            both sets. None for yes, unless ``trials`` bounds the search: then it is one model, as it was trained.
         known: Trials of an earlier search on the same sets: where to go on. Their models are not made again.
         progress: Called at each stage and after each trial.
 
@@ -126,32 +135,47 @@ def build(
     tell("reading")
     task, card, train, validation = read_tables(train_uri, validation_uri, metric)
     baseline = _baseline_row(task, validation)
+    if task.signature.interval is not None:
+        tell("bounding")
+    interval = fit_interval(task, train, validation, seed=seed, threads=threads, out_of_time=budget.part(SHARE))
     tell("searching", baseline)
+    averaged = trials is None if ensemble is None else ensemble
     found = search(
-        task, families(task, train, validation, seed=seed, threads=threads), validation, budget,
+        task, families(task, train, validation, seed=seed, threads=threads, every=averaged), validation,
+        budget.first(SEARCH_SHARE) if averaged else budget,
         seed=seed, trials=trials, on_trial=lambda row: tell("searching", row), known=known,
     )  # fmt: skip
+    if averaged:
+        tell("averaging")
+        chosen = finished(task, found, train, validation, budget, seed=seed)
+    else:
+        chosen = single(task, found, validation, seed=seed)
     tell("packaging")
-    rows = _ranked(task, (baseline, *found.rows))
-    values = (found.best.value, baseline.value)
+    rows = _ranked(task, (baseline, *found.rows, *(() if chosen.row in found.rows else (chosen.row,))))
+    values = (chosen.row.value, baseline.value)
     beats = values[0] is not None and values[1] is not None and task.metric.better(values[0], values[1])
-    manifest = _manifest(task, card, train, validation, seed, found.best if beats else baseline, baseline)
+    manifest = _manifest(task, card, train, validation, seed, chosen.row if beats else baseline, baseline)
     files: dict[str, bytes] = {}
     error: float | None = None
     if beats:
-        files[MODEL] = to_onnx(task, found.fitted)
-        parity = check_parity(task, found.fitted, manifest, files[MODEL], validation)
+        files[MODEL] = to_onnx(task, chosen.fitted, interval)
+        parity = check_parity(task, chosen.fitted, manifest, files[MODEL], validation, interval)
         error = parity.error
-        manifest = replace(manifest, training={**manifest.training, "parity": asdict(parity)})
+        told = {**chosen.notes, "parity": asdict(parity), **_said(interval)}
+        manifest = replace(manifest, training={**manifest.training, **told})
     else:
         manifest = _as_baseline(manifest)
     digest, uri = write_package(models_url, manifest, files)
     tell("done")
     return BuildResult(
         digest=digest, uri=uri, metric=task.metric.name, direction=task.metric.direction, leaderboard=rows,
-        chosen=found.best if beats else baseline, baseline_metric=baseline.value or 0.0, beats_baseline=beats,
+        chosen=chosen.row if beats else baseline, baseline_metric=baseline.value or 0.0, beats_baseline=beats,
         parity_error=error, seconds=budget.elapsed,
     )  # fmt: skip
+
+
+def _said(interval: FittedInterval | None) -> dict[str, Any]:
+    return {} if interval is None else {"interval": interval.to_json()}
 
 
 def package_baseline(train_uri: str, validation_uri: str, *, models_url: str) -> tuple[str, str]:
@@ -183,7 +207,11 @@ def _ranked(task: Task, rows: tuple[Row, ...]) -> tuple[Row, ...]:
 def _as_baseline(manifest: PackageManifest) -> PackageManifest:
     use_case = load_use_case(manifest.signature.use_case)
     return replace(
-        manifest, format="baseline", baseline={"path": use_case.baseline_path, "digest": use_case.baseline_digest}
+        manifest,
+        format="baseline",
+        # A rule knows no interval around what it says.
+        signature=replace(manifest.signature, interval=None),
+        baseline={"path": use_case.baseline_path, "digest": use_case.baseline_digest},
     )
 
 

@@ -7,14 +7,17 @@ a server needs no Python of the model builder's, and nothing can be encoded one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.model_builder.families import Fitted
 from components.model_builder.table import Array, Task
 from ninefold.errors import PackageError
-from ninefold.package import OUTPUT, TENSORS
+from ninefold.package import BOUNDED, TENSORS
+
+if TYPE_CHECKING:
+    from components.model_builder.interval import FittedInterval
 
 OPSET = 20
 """Of the ONNX operators; the first with ``StringConcat``."""
@@ -37,23 +40,34 @@ class Graph:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._domains = {"": OPSET, "ai.onnx.ml": ML_OPSET}
+        self._known: dict[bytes, str] = {}
 
     def op(self, kind: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str:
-        """Adds an operator with one output, and returns the output's name."""
+        """Adds an operator with one output, and returns the output's name; the same operator twice is one."""
         from onnx import helper
 
-        name = f"v{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [name], domain=domain, **attributes))
-        self._domains.setdefault(domain, 1)
+        node = helper.make_node(kind, list(inputs), [], domain=domain, **attributes)
+        name = self._known.setdefault(node.SerializeToString(deterministic=True), f"v{len(self._nodes)}")
+        if name == f"v{len(self._nodes)}":
+            node.output.append(name)
+            self._nodes.append(node)
+            self._domains.setdefault(domain, 1)
         return name
 
     def constant(self, values: Array | Sequence[Any]) -> str:
-        """Adds a constant tensor, and returns its name."""
+        """Adds a constant tensor, and returns its name; the same values twice are one."""
         from onnx import numpy_helper
 
-        name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
+        tensor = numpy_helper.from_array(np.asarray(values))
+        name = self._known.setdefault(tensor.SerializeToString(deterministic=True), f"c{len(self._constants)}")
+        if name == f"c{len(self._constants)}":
+            tensor.name = name
+            self._constants.append(tensor)
         return name
+
+    def takes(self, kind: str) -> bool:
+        """Whether there are inputs of a kind."""
+        return bool(self._task.names(kind))
 
     def column(self, kind: str, place: int) -> str:
         """One input column, [N]."""
@@ -79,8 +93,13 @@ class Graph:
             keys_strings=keys, values_floats=values, default_float=default,
         )  # fmt: skip
 
-    def finish(self, output: str) -> bytes:
-        """The graph with its output, checked and serialized."""
+    def finish(self, output: str, bounds: Sequence[str] = ()) -> bytes:
+        """The graph with its outputs, checked and serialized.
+
+        Args:
+            output: Name of the prediction.
+            bounds: Names of its lower and its upper bound; none for a prediction alone.
+        """
         import onnx
         from onnx import TensorProto, helper
 
@@ -92,11 +111,15 @@ class Graph:
             if self._task.names(kind)
         ]
         # Renamed, not copied by one more operator: each costs the better part of a microsecond a request.
-        last = next(node for node in self._nodes if node.output[0] == output)
-        last.output[0] = OUTPUT
+        names = dict(zip((output, *bounds), BOUNDED, strict=False))
+        for node in self._nodes:
+            for places in (node.input, node.output):
+                for place, name in enumerate(places):
+                    places[place] = names.get(name, name)
         model = helper.make_model(
             helper.make_graph(
-                self._nodes, "ninefold", takes, [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N"])],
+                self._nodes, "ninefold", takes,
+                [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in names.values()],
                 self._constants,
             ),
             opset_imports=[helper.make_opsetid(domain, version) for domain, version in self._domains.items()],
@@ -110,14 +133,15 @@ class Graph:
         return bytes(model.SerializeToString())
 
 
-def to_onnx(task: Task, fitted: Fitted) -> bytes:
-    """Exports a model, with the offset added inside of the graph.
+def to_onnx(task: Task, fitted: Fitted, interval: FittedInterval | None = None) -> bytes:
+    """Exports a model and its interval, with the offset added inside of the graph.
 
     Raises:
         PackageError: The graph is not valid.
     """
     graph = Graph(task)
-    output = fitted.draw(graph)
+    output, offset = fitted.draw(graph), None
     if task.offset is not None:
-        output = graph.op("Add", [output, graph.column("number", task.names("number").index(task.offset))])
-    return graph.finish(output)
+        offset = graph.column("number", task.names("number").index(task.offset))
+        output = graph.op("Add", [output, offset])
+    return graph.finish(output, () if interval is None else interval.draw(graph, output, offset))

@@ -7,14 +7,18 @@ text that training never saw, and one with everything null.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.model_builder.families import Fitted
-from components.model_builder.table import Table, Task
+from components.model_builder.table import Array, Table, Task
 from ninefold.errors import ParityError
-from ninefold.package import OnnxPredictor
+from ninefold.package import BOUNDED, OUTPUT, OnnxPredictor
 from ninefold.signature import PackageManifest
+
+if TYPE_CHECKING:
+    from components.model_builder.interval import FittedInterval
 
 SHARE_OF_DEVIATION = 1e-4
 """Regression: the greatest difference, as a share of the truth's standard deviation in validation."""
@@ -39,17 +43,39 @@ class Parity:
     rows: int
 
 
-def check_parity(task: Task, fitted: Fitted, manifest: PackageManifest, model: bytes, validation: Table) -> Parity:
+def check_parity(
+    task: Task,
+    fitted: Fitted,
+    manifest: PackageManifest,
+    model: bytes,
+    validation: Table,
+    interval: FittedInterval | None = None,
+) -> Parity:
     """Compares an exported graph, run by the server's own predictor, with the model it was made from.
+
+    Of an interval all three outputs are compared, and held to lower <= prediction <= upper.
 
     Raises:
         ParityError: They differ by more than the tolerance; the message holds the row's inputs.
         PackageError: The graph can't be loaded.
     """
     table = with_odd_rows(task, validation)
-    expected = fitted.predict(table) + table.offset
-    columns = table.columns(task)
-    found = OnnxPredictor(manifest, model).predict_columns(columns).astype(np.float64)
+    prediction = fitted.predict(table) + table.offset
+    columns, predictor = table.columns(task), OnnxPredictor(manifest, model)
+    if interval is None:
+        return _compared(task, table, OUTPUT, prediction, predictor.predict_columns(columns))
+    found = predictor.bounded_columns(columns)
+    expected = (prediction, *interval.around(table, prediction).T)
+    each = [_compared(task, table, *three) for three in zip(BOUNDED, expected, found, strict=True)]
+    at, lower, upper = found
+    apart = int(np.count_nonzero((lower > at) | (at > upper)))
+    if apart:
+        raise ParityError(f"{apart:,} of {len(table):,} intervals do not hold their own prediction.")
+    return max(each, key=lambda parity: parity.error)
+
+
+def _compared(task: Task, table: Table, output: str, expected: Array, answered: Array) -> Parity:
+    found = answered.astype(np.float64)
     # A float32 keeps 24 bits of a large target, whatever the model.
     rounding = 2.0**-22 * np.abs(expected)
     tolerance = OF_PROBABILITY if task.objective == "logistic" else SHARE_OF_DEVIATION * float(np.std(table.truth))
@@ -60,10 +86,10 @@ def check_parity(task: Task, fitted: Fitted, manifest: PackageManifest, model: b
     worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference - rounding)))
     # Written so that NaN fails.
     if not difference[worst] <= tolerance + rounding[worst]:
-        inputs = {name: column[worst] for name, column in columns.items()}
+        inputs = {name: column[worst] for name, column in table.columns(task).items()}
         raise ParityError(
-            f"The exported model answers {found[worst]:.8g} where the trained one answers {expected[worst]:.8g} "
-            f"(tolerance {tolerance:.3g}), for {str(inputs)[:500]}.",
+            f"The exported model answers {output} {found[worst]:.8g} where the trained one answers "
+            f"{expected[worst]:.8g} (tolerance {tolerance:.3g}), for {str(inputs)[:500]}.",
             remedy="Nothing was packaged. Report it with the versions of lightgbm and onnxruntime.",
         )
     return Parity(error=float(difference.max()), tolerance=tolerance, rows=len(table))

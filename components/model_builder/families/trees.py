@@ -37,9 +37,13 @@ class _Nodes:
     right: list[int] = field(default_factory=list)
     right_is_leaf: list[int] = field(default_factory=list)
     leaves: list[float] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    target: int = 0
+    """Which sum the leaves of the tree at hand belong to."""
 
     def leaf(self, value: float) -> int:
         self.leaves.append(value)
+        self.targets.append(self.target)
         return len(self.leaves) - 1
 
     def split(self, node: dict[str, Any]) -> int:
@@ -87,16 +91,17 @@ def float32_below(threshold: float) -> Array:
     return np.asarray(nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf)))
 
 
-def draw_trees(graph: Graph, matrix: str, trees: Sequence[dict[str, Any]]) -> str:
-    """Adds the sum of trees to a graph.
+def draw_trees(graph: Graph, matrix: str, trees: Sequence[dict[str, Any]], targets: Sequence[int] | None = None) -> str:
+    """Adds the sum of trees to a graph, or several sums that one operator makes.
 
     Args:
         graph: The graph.
         matrix: Name of the float32 [N, columns] that the trees look at.
         trees: ``tree_info`` of ``Booster.dump_model``.
+        targets: For each tree, the sum that it belongs to, from 0; None for one sum of all.
 
     Returns:
-        The name of the sum, [N, 1].
+        The name of the sums, [N, sums].
 
     Raises:
         PackageError: A tree holds a split that has no equal in ONNX.
@@ -105,8 +110,9 @@ def draw_trees(graph: Graph, matrix: str, trees: Sequence[dict[str, Any]]) -> st
 
     nodes = _Nodes()
     roots = []
-    for tree in trees:
-        root = tree["tree_structure"]
+    sums = list(targets) if targets is not None else [0] * len(trees)
+    for tree, target in zip(trees, sums, strict=True):
+        nodes.target, root = target, tree["tree_structure"]
         roots.append(nodes.split(root) if "split_feature" in root else nodes.constant(root["leaf_value"]))
 
     def tensor(values: list[Any], kind: type) -> Any:
@@ -114,10 +120,10 @@ def draw_trees(graph: Graph, matrix: str, trees: Sequence[dict[str, Any]]) -> st
 
     members = {"membership_values": tensor(nodes.members, np.float32)} if nodes.members else {}
     return graph.op(
-        "TreeEnsemble", [matrix], domain="ai.onnx.ml", n_targets=1, aggregate_function=1, post_transform=0,
-        tree_roots=roots, nodes_featureids=nodes.feature, nodes_modes=tensor(nodes.mode, np.uint8),
+        "TreeEnsemble", [matrix], domain="ai.onnx.ml", n_targets=max(sums) + 1, aggregate_function=1,
+        post_transform=0, tree_roots=roots, nodes_featureids=nodes.feature, nodes_modes=tensor(nodes.mode, np.uint8),
         nodes_splits=tensor(nodes.threshold, np.float32), nodes_missing_value_tracks_true=nodes.nan_left,
         nodes_truenodeids=nodes.left, nodes_trueleafs=nodes.left_is_leaf,
         nodes_falsenodeids=nodes.right, nodes_falseleafs=nodes.right_is_leaf,
-        leaf_targetids=[0] * len(nodes.leaves), leaf_weights=tensor(nodes.leaves, np.float32), **members,
+        leaf_targetids=nodes.targets, leaf_weights=tensor(nodes.leaves, np.float32), **members,
     )  # fmt: skip
