@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ninefold.labels import Annotation, LabelTask
 from ninefold.store.database import Database
 from ninefold.store.rows import Kind, finite, from_micros, text_of, to_micros
-from ninefold.store.tables import annotations, label_tasks
+from ninefold.store.tables import annotations, label_tasks, truths
 from ninefold.store.writing import Written, write
 
 
@@ -46,12 +46,42 @@ class Labels(Database):
         """Keeps the annotations that are not kept yet; how many those were. Raises as ``record_label_tasks``."""
         return write(self, ANNOTATIONS, records)
 
-    def annotations(self, use_case: str) -> list[Annotation]:
-        """All annotations, superseded ones too, in the order in which they were said."""
+    def annotations(self, use_case: str, task_ids: Sequence[str] | None = None) -> list[Annotation]:
+        """All annotations, superseded ones too, in the order in which they were said.
+
+        Args:
+            use_case: Name of the use case.
+            task_ids: Only those of these tasks, a few.
+        """
         query = sa.select(annotations).where(annotations.c.use_case == use_case)
+        if task_ids is not None:
+            # The index begins with the key, which the tasks know.
+            keys = sa.select(label_tasks.c.key).where(label_tasks.c.task_id.in_(task_ids))
+            query = query.where(annotations.c.key.in_(keys), annotations.c.task_id.in_(task_ids))
         with self.reading() as connection:
             ordered = query.order_by(annotations.c.said_at_us, annotations.c.annotation_id)
             return [ANNOTATIONS.from_row(row) for row in connection.execute(ordered)]
+
+    def label_task(self, task_id: str) -> LabelTask | None:
+        """One task; None when there is none of that id."""
+        with self.reading() as connection:
+            row = connection.execute(sa.select(label_tasks).where(label_tasks.c.task_id == task_id)).one_or_none()
+        return None if row is None else LABEL_TASKS.from_row(row)
+
+    def labellers_truths(self, use_case: str, keys: Sequence[str] | None = None) -> dict[str, float]:
+        """Key → value of the newest truth that labellers told of it.
+
+        Args:
+            use_case: Name of the use case.
+            keys: Only these, a few.
+        """
+        where = [truths.c.use_case == use_case, truths.c.source == "labeller"]
+        if keys is not None:
+            where.append(truths.c.key.in_(keys))
+        order = (truths.c.known_at_us, truths.c.received_at_us, truths.c.truth_id)
+        with self.reading() as connection:
+            query = sa.select(truths.c.key, truths.c.value).where(*where).order_by(*order)
+            return {row.key: row.value for row in connection.execute(query)}
 
 
 def _finite(value: float | None) -> float | None:
