@@ -18,7 +18,8 @@ class InputStatistics:
         null_share: Share of nulls, 0–1.
         minimum, maximum, mean, deviation: Of a number, nulls left out; None for a category or where all are null.
         reference: What stands for "nothing known" in an explanation: a number's median, a category's mode.
-        categories: Category → count in the training set, most frequent first; None for a number.
+        categories: Category → count in the training set, most frequent first; of a text: word → texts that hold it.
+            None for a number.
         quantiles: Eleven deciles (0 %, 10 %, …, 100 %) of a number.
     """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from components.model_builder.table import Array, Table, Task
 from ninefold.signature import InputStatistics
+from ninefold.words import words_of
 
 MAX_CATEGORIES = 20_000
-"""A manifest lists at most so many categories of an input, the most frequent ones."""
+"""A manifest lists at most so many categories, or words, of an input, the most frequent ones."""
 
 
 def training_statistics(task: Task, table: Table) -> dict[str, InputStatistics]:
@@ -40,7 +43,11 @@ def _of_strings(column: Array, kind: str) -> InputStatistics:
     null = column == ""
     null_share = float(np.mean(null))
     if kind == "text":
-        return InputStatistics(null_share=null_share, reference="")
+        texts: Counter[str] = Counter()
+        for text in column[~null]:
+            texts.update(set(words_of(text)))
+        known = sorted(texts.items(), key=lambda item: (-item[1], item[0]))[:MAX_CATEGORIES]
+        return InputStatistics(null_share=null_share, reference="", categories=dict(known))
     values, counts = np.unique(column[~null].astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
     categories = {str(values[i]): int(counts[i]) for i in order}

@@ -12,6 +12,7 @@ from typing import Any
 from ninefold.fields import Field
 from ninefold.records import Fallback
 from ninefold.signature import PackageManifest
+from ninefold.words import WORD, lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,18 @@ class _Known:
     falls_back: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    place: int
+    words: frozenset[str]
+    flag: str
+    falls_back: bool
+
+    def knows(self, text: str) -> bool:
+        """Whether a word of the text is known; most texts say so with their first."""
+        return any(lower(found[0]) in self.words for found in WORD.finditer(text))
+
+
 class TrainingRange:
     """What the training set of a package held.
 
@@ -43,6 +56,7 @@ class TrainingRange:
         strict = {field.name for field in fields if field.on_unseen == "fallback"}
         self._ranges: list[_Range] = []
         self._known: list[_Known] = []
+        self._words: list[_Words] = []
         for place, item in enumerate(manifest.signature.inputs):
             statistics = manifest.statistics.get(item.name)
             if statistics is None:
@@ -50,6 +64,10 @@ class TrainingRange:
             if item.kind == "category" and statistics.categories is not None:
                 self._known.append(
                     _Known(place, frozenset(statistics.categories), f"unseen:{item.name}", item.name in strict)
+                )
+            elif item.kind == "text" and statistics.categories is not None:
+                self._words.append(
+                    _Words(place, frozenset(statistics.categories), f"unseen:{item.name}", item.name in strict)
                 )
             elif item.kind == "number" and statistics.minimum is not None and statistics.maximum is not None:
                 self._ranges.append(
@@ -60,7 +78,8 @@ class TrainingRange:
         """Adds flags for what training never saw, and returns why the baseline has to answer, or None.
 
         Args:
-            row: A model's instance; null (NaN or None) is never out of range.
+            row: A model's instance; null (NaN or None) is never out of range. An empty text is not null: training saw
+                none of its words.
             flags: Where flags are added.
         """
         fallback: Fallback | None = None
@@ -69,6 +88,12 @@ class TrainingRange:
             if value is not None and value not in known.categories:
                 flags.append(known.flag)
                 if known.falls_back and fallback is None:
+                    fallback = "unseen_category"
+        for text in self._words:
+            value = row[text.place]
+            if value is not None and not text.knows(value):
+                flags.append(text.flag)
+                if text.falls_back and fallback is None:
                     fallback = "unseen_category"
         for bound in self._ranges:
             value = row[bound.place]
