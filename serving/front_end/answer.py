@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ninefold.errors import Unavailable
+from ninefold.interval import Bounds
 from ninefold.records import derived_id
 from ninefold.usecase import UseCase
 from serving.front_end.asking import Caller
@@ -99,7 +100,8 @@ class Answers:
         self._keeper = keeper
         self._shadow = shadow
         self._metrics = metrics
-        self._decide = use_case.decide
+        self._decide = use_case.decision
+        self._bounded = use_case.interval is not None
         self._names = [field.name for field in use_case.request]
 
     async def predict(self, body: bytes | bytearray, caller: Caller, *, waits: bool = False) -> bytes:
@@ -138,9 +140,9 @@ class Answers:
                 partial(self._finish, asked, places),
             )
 
-    def decide(self, row: list[Any], value: float) -> Any:
-        """The decision that follows from a prediction."""
-        return self._decide(dict(zip(self._names, row, strict=True)), value)
+    def decide(self, row: list[Any], value: float, interval: Bounds | None = None) -> Any:
+        """The decision that follows from a prediction and the interval around it."""
+        return self._decide(dict(zip(self._names, row, strict=True)), value, interval)
 
     def _finish(self, asked: _Asked, places: Sequence[int], share: Share | Exception) -> None:
         if asked.refused:
@@ -207,20 +209,23 @@ class Answers:
                 flags = prepared.flags[shared]
                 fallback = prepared.fallbacks[shared]
                 value = recorder.clip(share.values[shared], flags)
+                interval = recorder.clip_interval(prepared.intervals.get(shared))
                 request_id = None if own_id is None else f"{own_id}#{place}"
                 if caller.request_id is None:
                     prediction_id = new_id()
                 else:
                     prediction_id = derived_id(self._use_case.name, caller.name, caller.request_id, str(place), key)
-                answers[place] = {
+                answers[place] = answer = {
                     "prediction_id": prediction_id,
                     "prediction": value,
-                    "decision": self.decide(row, value),
+                    "decision": self.decide(row, value, interval),
                     "version": version if fallback is None else 0,
                     "cohort": route.cohort,
                     "fallback": fallback,
                     "flags": flags,
                 }
+                if self._bounded:
+                    answer["interval"] = interval
                 records.append(
                     recorder.record(
                         prepared,
@@ -231,6 +236,7 @@ class Answers:
                         value=value,
                         instance=instance,
                         latency_ms=latency_ms,
+                        interval=interval,
                     )
                 )
                 if route.shadow is not None:

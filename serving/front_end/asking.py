@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from serving.front_end.metrics import Metrics
-from serving.front_end.model_client import ModelFailure
+from serving.front_end.model_client import Bounded, ModelFailure
 from serving.front_end.prepared import Prepared
 
 
@@ -52,7 +52,7 @@ async def ask(
     """Asks in one call for the rows of some requests that have no reason to fall back.
 
     Args:
-        prepared: The batch; where the model gives no good answer, the reason is left in it.
+        prepared: The batch; intervals are put in it and, where the model gives no good answer, the reason.
         parts: The requests.
         values: Where answers are put.
         metrics: Where the call is counted.
@@ -84,6 +84,9 @@ async def ask(
         if answer is None:
             failed("model_error", "a prediction is no finite number")
             fallbacks[place] = "model_error"
+        elif isinstance(answer, Bounded):
+            values[place] = answer.prediction
+            prepared.intervals[place] = (answer.lower, answer.upper)
         else:
             values[place] = answer
     return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -37,6 +37,14 @@ class ModelFailure(Exception):
         super().__init__(detail)
         self.reason: Reason = reason
         self.detail = detail
+
+
+class Bounded(NamedTuple):
+    """A prediction with its interval; lower <= prediction <= upper."""
+
+    prediction: float
+    lower: float
+    upper: float
 
 
 class _ConnectionLost(Exception):
@@ -80,7 +88,7 @@ class ModelClient:
         self._open: set[_Connection] = set()
         self._closing = False
 
-    async def predict(self, rows: Sequence[Sequence[Any]], headers: bytes = b"") -> list[float | None]:
+    async def predict(self, rows: Sequence[Sequence[Any]], headers: bytes = b"") -> list[float | Bounded | None]:
         """The model's predictions.
 
         Args:
@@ -88,7 +96,8 @@ class ModelClient:
             headers: More header lines, each ended by CR LF.
 
         Returns:
-            As many values as rows; None for a value that is no finite number.
+            As many values as rows, with their intervals where the version has one; None for what is no finite number,
+            or lies outside of its own interval.
 
         Raises:
             ModelFailure: No answer, none in time, an error, or not one value a row.
@@ -105,7 +114,7 @@ class ModelClient:
         if type(predictions) is not list or len(predictions) != len(rows):
             size = len(predictions) if type(predictions) is list else "no list of"
             raise ModelFailure("model_error", f"{size} predictions for {len(rows)} instances")
-        return [_finite(value) for value in predictions]
+        return [_answer(value) for value in predictions]
 
     async def _ask(self, body: bytes, headers: bytes) -> tuple[int, bytes]:
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, headers, len(body), body)
@@ -287,6 +296,18 @@ class _Connection(asyncio.Protocol):
             self._client.free(self)
         else:
             self.close()
+
+
+def _answer(value: Any) -> float | Bounded | None:
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if type(value) is dict:
+        numbers = [_finite(value.get(name)) for name in Bounded._fields]
+        prediction, lower, upper = numbers
+        if prediction is None or lower is None or upper is None or not lower <= prediction <= upper:
+            return None
+        return Bounded(prediction, lower, upper)
+    return _finite(value)
 
 
 def _finite(value: Any) -> float | None:

@@ -84,6 +84,7 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
                     "description": "Why the baseline answered; null where the model did.",
                 },
                 "flags": {"type": "array", "items": {"type": "string"}, "description": "What was odd."},
+                **_interval(use_case),
             }
         ),
         "Contribution": _object(
@@ -115,6 +116,21 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
             "required": ["error"],
             "properties": {"error": {"type": "string"}, "field": {"type": "string"}},
         },
+    }
+
+
+def _interval(use_case: UseCase) -> dict[str, Any]:
+    if use_case.interval is None:
+        return {}
+    return {
+        "interval": {
+            "type": ["array", "null"],
+            "items": {"type": "number"},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": f"Lower and upper bound: {use_case.interval:.0%} of the truths are to lie between them. "
+            "Null where the baseline answered, which has none.",
+        }
     }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ninefold.clock import Clock, EventClock
+from ninefold.interval import Bounds
 from ninefold.records import Fallback
 from ninefold.usecase import UseCase
 from serving.front_end.columns import to_model_rows
@@ -41,6 +42,7 @@ class Prepared:
         shadow_features: What the candidate needs of the same rows, as of the same moment; None where nobody asks it.
         to_read: What has yet to read them.
         unread: Why they could not be read; None where they could.
+        intervals: Place of a row → its interval, as the model answered it; none of a row that the baseline answers.
     """
 
     route: Route
@@ -56,6 +58,7 @@ class Prepared:
     shadow_features: list[RowFeatures] | None = None
     to_read: FeatureReader | None = None
     unread: Exception | None = None
+    intervals: dict[int, Bounds] = field(default_factory=dict)
 
     @property
     def served(self) -> ServedVersion | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from ninefold.interval import Bounds
 from ninefold.records import entity_key
 from ninefold.store.journalled import journalled
 from ninefold.usecase import UseCase
@@ -43,6 +45,15 @@ class Recorder:
             return greatest
         return value
 
+    def clip_interval(self, interval: Bounds | None) -> Bounds | None:
+        """Both bounds within those of the use case; the value that they hold, clipped, stays between them."""
+        if interval is None or (self._least is None and self._greatest is None):
+            return interval
+        least = -math.inf if self._least is None else self._least
+        greatest = math.inf if self._greatest is None else self._greatest
+        lower, upper = interval
+        return min(max(lower, least), greatest), min(max(upper, least), greatest)
+
     def record(
         self,
         prepared: Prepared,
@@ -54,6 +65,7 @@ class Recorder:
         value: float,
         instance: Mapping[str, Any],
         latency_ms: float,
+        interval: Bounds | None,
     ) -> bytes:
         """The record of one row.
 
@@ -66,6 +78,7 @@ class Recorder:
             value: What was predicted, clipped.
             instance: What the client sent.
             latency_ms: How long the answer took.
+            interval: Around the value, clipped; None where there is none.
         """
         route, fallback = prepared.route, prepared.fallbacks[place]
         served = route.served
@@ -83,6 +96,8 @@ class Recorder:
             "flags": prepared.flags[place],
             "latency_ms": latency_ms,
         }
+        if interval is not None:
+            fields["interval"] = interval
         if route.rollout is not None:
             fields.update(route.rollout.stamp)
         features = dict(zip(prepared.reader.names, prepared.features[place].values, strict=True))

@@ -281,6 +281,7 @@ class Shadow:
             value=self._recorder.clip(value, prepared.flags[place]),
             instance=row.instance,
             latency_ms=latency_ms,
+            interval=self._recorder.clip_interval(prepared.intervals.get(place)),
         )
 
     def _kept(self, turn: _Turn, prepared: Prepared, refused: Unavailable | None) -> None:

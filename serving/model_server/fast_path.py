@@ -143,7 +143,7 @@ class FastPath:
         await _respond(scope, send, status, answer)
         self._counters.model(model.name).answered(status, perf_counter() - started)
 
-    def _answer(self, model: PackagedModel, predictions: list[float]) -> tuple[int, bytes]:
+    def _answer(self, model: PackagedModel, predictions: list[Any]) -> tuple[int, bytes]:
         self._counters.model(model.name).instances += len(predictions)
         return 200, orjson.dumps({"predictions": predictions})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import kserve.errors
 from kserve import InferRequest, InferResponse, Model
 
 from ninefold.errors import InvalidInput, NinefoldError, TooLarge
-from ninefold.package import Predictor
+from ninefold.fields import Columns
+from ninefold.package import BOUNDED, OUTPUT, OnnxPredictor, Predictor
 from serving.model_server import tensors
 from serving.model_server.instances import InstanceReader
 
@@ -49,16 +50,21 @@ class PackagedModel(Model):
         self.digest = digest
         self.predictor = predictor
         self.inputs = predictor.manifest.signature.inputs
+        self._outputs: tuple[str, ...] = (OUTPUT,)
+        self._predict: Callable[[Sequence[Sequence[Any]]], Any] = predictor.predict_rows
+        self._listed: Callable[[Any], list[Any]] = _numbers
+        if isinstance(predictor, OnnxPredictor) and predictor.manifest.signature.interval is not None:
+            self._outputs, self._predict, self._listed = BOUNDED, predictor.bounded_rows, _objects
         self.reader = InstanceReader(self.inputs, max_instances)
         self.ready = True
         self._max_instances = max_instances
 
     def warm(self) -> None:
         """Asks one row of nulls, so that the first request finds everything allocated."""
-        self.predictor.predict_rows([[None] * len(self.inputs)])
+        self._predict([[None] * len(self.inputs)])
 
-    async def answer(self, rows: Sequence[Sequence[Any]]) -> list[float]:
-        """The predictions of positional rows.
+    async def answer(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers to positional rows: numbers; of a package with an interval, objects of three numbers.
 
         Raises:
             InvalidInput: A row has a wrong length, a value of a wrong type, or a number that float32 can't hold.
@@ -66,16 +72,15 @@ class PackagedModel(Model):
         """
         if len(rows) <= INLINE_ROWS:
             return self.answer_now(rows)
-        predict = self.predictor.predict_rows
-        return self._checked(rows, await asyncio.get_running_loop().run_in_executor(_batches, predict, rows))
+        return self._checked(rows, await asyncio.get_running_loop().run_in_executor(_batches, self._predict, rows))
 
-    def answer_now(self, rows: Sequence[Sequence[Any]]) -> list[float]:
+    def answer_now(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """As ``answer``, at once: for few rows."""
-        return self._checked(rows, self.predictor.predict_rows(rows))
+        return self._checked(rows, self._predict(rows))
 
-    def _checked(self, rows: Sequence[Sequence[Any]], predictions: Array) -> list[float]:
+    def _checked(self, rows: Sequence[Sequence[Any]], predictions: Any) -> list[Any]:
         try:
-            return _finite(predictions.tolist())
+            return self._listed(predictions)
         except NotFinite:
             self._refuse_beyond_float32(rows)
             raise
@@ -89,13 +94,19 @@ class PackagedModel(Model):
                         f"instances[{place}].{declared.name}", f"{value!r} is beyond ±{FLOAT32_MAX:.3g}."
                     )
 
+    def _predict_columns(self, columns: Columns) -> dict[str, Array]:
+        predictor = self.predictor
+        if len(self._outputs) > 1 and isinstance(predictor, OnnxPredictor):
+            return dict(zip(self._outputs, predictor.bounded_columns(columns), strict=True))
+        return {OUTPUT: predictor.predict_columns(columns)}
+
     def get_input_types(self) -> list[dict[str, Any]]:
         """The inputs as v2 metadata."""
         return tensors.input_types(self.inputs)
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """The output as v2 metadata."""
-        return tensors.output_types()
+        """The outputs as v2 metadata."""
+        return tensors.output_types(self._outputs)
 
     async def explain(self, payload: Any, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Explains nothing: that needs the request's features, which the front end has.
@@ -116,15 +127,24 @@ class PackagedModel(Model):
             if not isinstance(payload, InferRequest):
                 return {"predictions": await self.answer(self.reader.rows(payload))}
             columns = tensors.columns(self.inputs, payload, self._max_instances)
-            predictions = await asyncio.get_running_loop().run_in_executor(
-                _batches, self.predictor.predict_columns, columns
-            )
-            _finite(predictions.tolist())
-            return tensors.response(payload, self.name, payload.id or str(uuid.uuid4()), predictions)
+            answers = await asyncio.get_running_loop().run_in_executor(_batches, self._predict_columns, columns)
+            for answer in answers.values():
+                _finite(answer.tolist())
+            return tensors.response(payload, self.name, payload.id or str(uuid.uuid4()), answers)
         except (InvalidInput, TooLarge) as error:
             raise kserve.errors.InvalidInput(str(error)) from error
         except NotFinite as error:
             raise kserve.errors.InferenceError(str(error)) from error
+
+
+def _numbers(predictions: Array) -> list[float]:
+    return _finite(predictions.tolist())
+
+
+def _objects(outputs: list[Array]) -> list[dict[str, float]]:
+    """A v1 answer with several outputs is an object by their names, as TensorFlow Serving defined it."""
+    columns = [_finite(output.tolist()) for output in outputs]
+    return [dict(zip(BOUNDED, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _finite(predictions: list[float]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ def input_types(inputs: Sequence[Input]) -> list[dict[str, Any]]:
     return [{"name": i.name, "datatype": "FP32" if i.kind == "number" else "BYTES", "shape": [-1]} for i in inputs]
 
 
-def output_types() -> list[dict[str, Any]]:
-    """The output as v2 metadata."""
-    return [{"name": "prediction", "datatype": "FP32", "shape": [-1]}]
+def output_types(outputs: Sequence[str]) -> list[dict[str, Any]]:
+    """The outputs as v2 metadata: one tensor of shape [N] each."""
+    return [{"name": name, "datatype": "FP32", "shape": [-1]} for name in outputs]
 
 
 def columns(inputs: Sequence[Input], request: InferRequest, max_instances: int) -> Columns:
@@ -74,21 +74,24 @@ def _column(declared: Input, tensor: InferInput) -> Any:
         raise InvalidInput(where, f"does not hold what its datatype and shape say: {error}.") from error
 
 
-def response(request: InferRequest, model_name: str, response_id: str, predictions: Any) -> InferResponse:
-    """The predictions as a v2 response.
+def response(request: InferRequest, model_name: str, response_id: str, answers: Mapping[str, Any]) -> InferResponse:
+    """The answers as a v2 response, one tensor an output.
 
     Args:
         request: What was asked; binary output is its choice.
         model_name: The name on the wire.
         response_id: Never None: KServe's encoder fails on a response without an id.
-        predictions: [N] float32.
+        answers: Output → [N] float32.
     """
-    output = InferOutput(name="prediction", shape=list(predictions.shape), datatype="FP32")
-    output.set_data_from_numpy(predictions, binary_data=request.use_binary_outputs)
+    outputs = []
+    for name, values in answers.items():
+        output = InferOutput(name=name, shape=list(values.shape), datatype="FP32")
+        output.set_data_from_numpy(values, binary_data=request.use_binary_outputs)
+        outputs.append(output)
     return InferResponse(
         response_id=response_id,
         model_name=model_name,
-        infer_outputs=[output],
+        infer_outputs=outputs,
         from_grpc=request.from_grpc,
         use_binary_outputs=request.use_binary_outputs,
         requested_outputs=request.request_outputs,
