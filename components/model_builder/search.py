@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from components.model_builder.families import Control, Family, Fitted, HopelessTrial
-from components.model_builder.table import Table, Task
+from components.model_builder.table import Array, Table, Task
 from ninefold.errors import PackageError
 
 PRIOR_DEVIATION = 0.02
@@ -31,6 +31,8 @@ OPENING_SHARE = 0.2
 """Of the time that is left, what a family's first trial may take while another family has had none."""
 SMALLEST_START = 0.1
 """Of the maximum time, what has to be left for a family to begin at all."""
+KEPT, KEPT_BYTES = 30, 400_000_000
+"""Models that are kept for an ensemble, and what they may hold together: the best ones."""
 _SMALLEST_SHARE = 0.5
 """A trial isn't begun with less than this share of what its family's trials took."""
 
@@ -40,7 +42,7 @@ class Row:
     """One row of the leaderboard.
 
     Args:
-        family: ``baseline``, ``linear``, ``boosting``.
+        family: ``baseline``, ``ensemble``, or a family's name.
         params: Its parameters.
         value: The metric on the validation set; None where it gave up.
         seconds: What fitting and scoring took.
@@ -85,6 +87,10 @@ class Budget:
         """Whether fitting has to stop."""
         return self.remaining <= 0
 
+    def first(self, share: float) -> Budget:
+        """The first share of it."""
+        return Budget(share * self.seconds, started=self._started)
+
     def part(self, share: float) -> Callable[[], bool]:
         """A function that says whether a share of what is left now is over."""
         end = self.elapsed + share * self.remaining
@@ -112,12 +118,32 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A fitted model, and what it answered on the validation set.
+
+    Args:
+        row: Its row of the leaderboard.
+        family: What made it.
+        fitted: The model.
+        raw: float64 [rows], before the offset is added.
+        scoring: Seconds that predicting the validation set took.
+    """
+
+    row: Row
+    family: Family
+    fitted: Fitted
+    raw: Array
+    scoring: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a search ends with: every trial in order, the best one's row and its model."""
+    """What a search ends with: every trial in order, the best one's row and model, and the best models, best first."""
 
     rows: tuple[Row, ...]
     best: Row
     fitted: Fitted
+    kept: tuple[Kept, ...]
 
 
 def search(
@@ -141,9 +167,8 @@ def search(
     sign = 1.0 if task.metric.direction == "minimize" else -1.0
     records = [_record(family, known, sign=sign, seed=seed) for family in families]
     rows: list[Row] = []
-    best: Row | None = None
-    fitted: Fitted | None = None
-    while best is None or ((trials is None or len(rows) < trials) and not budget.over()):
+    kept: list[Kept] = []
+    while not kept or ((trials is None or len(rows) < trials) and not budget.over()):
         least = min((loss for each in records for loss in each.losses), default=math.inf)
         record = _next(records, budget, best_loss=least, timed=trials is None)
         if record is None:
@@ -153,11 +178,27 @@ def search(
         row, candidate = _try(record, task, validation, budget, over, sign)
         rows.append(row)
         on_trial(row)
-        if candidate is not None and (best is None or sign * _value(row) < sign * _value(best)):
-            best, fitted = row, candidate
-    if best is None or fitted is None:
+        if candidate is not None:
+            kept = _best(kept, candidate, sign=sign)
+    if not kept:
         raise PackageError("No trial gave a model.")
-    return Found(rows=tuple(rows), best=best, fitted=fitted)
+    return Found(rows=tuple(rows), best=kept[0].row, fitted=kept[0].fitted, kept=tuple(kept))
+
+
+def _best(kept: Sequence[Kept], candidate: Kept, *, sign: float) -> list[Kept]:
+    """Best first, of equal ones the older, as far as the bounds go; each family's best before any family's second."""
+    ranked = sorted((*kept, candidate), key=lambda one: sign * _value(one.row))
+    families = [one.row.family for one in ranked]
+    first = [family not in families[:place] for place, family in enumerate(families)]
+    held = 0
+    found = set()
+    for place in sorted(range(len(ranked)), key=lambda place: (not first[place], place))[:KEPT]:
+        held += ranked[place].fitted.size
+        if found and held > KEPT_BYTES:
+            break
+        found.add(place)
+    # The leader is a model whatever it holds.
+    return [one for place, one in enumerate(ranked) if place in found or place == 0]
 
 
 def _value(row: Row) -> float:
@@ -208,7 +249,7 @@ def _next(records: list[_Record], budget: Budget, *, best_loss: float, timed: bo
 
 def _try(
     record: _Record, task: Task, validation: Table, budget: Budget, over: Callable[[], bool], sign: float
-) -> tuple[Row, Fitted | None]:
+) -> tuple[Row, Kept | None]:
     import optuna
 
     trial = record.study.ask()
@@ -231,7 +272,8 @@ def _try(
         return row, None
     stopped = over()
     scoring = monotonic()
-    value = task_value(task, validation, fitted)
+    raw = fitted.predict(validation)
+    value = validation.score(task, raw)
     ended = monotonic()
     # The parity gate predicts the same rows twice, once on a single thread; export takes about as long.
     budget.keep(RESERVE + 6 * (ended - scoring))
@@ -240,9 +282,4 @@ def _try(
     record.seconds.append(ended - started)
     outcome: Literal["finished", "stopped"] = "stopped" if stopped else "finished"
     row = Row(family=record.family.name, params=params, value=value, seconds=ended - started, outcome=outcome)
-    return row, fitted
-
-
-def task_value(task: Task, table: Table, fitted: Fitted) -> float:
-    """The task's metric of a fitted model on a table."""
-    return table.score(task, fitted.predict(table))
+    return row, Kept(row=row, family=record.family, fitted=fitted, raw=raw, scoring=ended - scoring)

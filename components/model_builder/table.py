@@ -20,6 +20,8 @@ Objective = Literal["absolute", "squared", "logistic"]
 
 _ABSOLUTE = frozenset({"mae", "median_ae"})
 """Metrics whose best constant is the median: fitting squares instead loses 3 % of mean absolute error."""
+_BY_ROW = ("numbers", "categories", "texts", "truth", "offset", "weight", "baseline")
+"""A table's arrays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ class Table:
         texts: str [rows, texts], null is ``""``.
         truth: float64 [rows].
         offset: float64 [rows]; zeros where there is none.
-        weight: float64 [rows].
+        weight: float64 [rows]; 1 where the set has none.
         baseline: float64 [rows], the baseline's predictions.
         left_out: Reason → rows that could not be used.
     """
@@ -94,10 +96,13 @@ class Table:
         blocks = {"number": self.numbers, "category": self.categories, "text": self.texts}
         return {name: blocks[kind][:, i] for kind in blocks for i, name in enumerate(task.names(kind))}
 
+    def joined(self, other: Table) -> Table:
+        """These rows, and another table's behind them."""
+        return replace(self, **{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _BY_ROW})
+
     def rows(self, places: Array) -> Table:
         """Chosen rows, in the given order."""
-        arrays = ("numbers", "categories", "texts", "truth", "offset", "weight", "baseline")
-        return replace(self, **{name: getattr(self, name)[places] for name in arrays})
+        return replace(self, **{name: getattr(self, name)[places] for name in _BY_ROW})
 
 
 def read_tables(train_uri: str, validation_uri: str, metric: str | None) -> tuple[Task, DatasetCard, Table, Table]:
@@ -146,7 +151,7 @@ def _metric(name: str | None, card: DatasetCard) -> Metric:
 
 
 def _table(uri: str, frame: Any, task: Task) -> Table:
-    missing = [name for name in ("truth", "baseline", "weight") if name not in frame.columns]
+    missing = [name for name in ("truth", "baseline") if name not in frame.columns]
     if missing:
         raise DataError(f"{uri}: the columns {', '.join(missing)} are missing.")
     columns: Columns = columns_of(frame, INPUT)
@@ -168,7 +173,7 @@ def _table(uri: str, frame: Any, task: Task) -> Table:
         texts=feeds.get("texts", np.empty((rows, 0), dtype=object)),
         truth=truth,
         offset=offset,
-        weight=number("weight"),
+        weight=_weights(uri, frame) if "weight" in frame.columns else np.ones(rows),
         baseline=number("baseline"),
         left_out={
             "no truth": int(np.count_nonzero(~np.isfinite(truth))),
@@ -179,3 +184,14 @@ def _table(uri: str, frame: Any, task: Task) -> Table:
     if not usable.any():
         raise DataError(f"{uri}: none of {rows:,} rows can be used.", remedy="Every row needs a truth and its offset.")
     return table if usable.all() else table.rows(np.flatnonzero(usable))
+
+
+def _weights(uri: str, frame: Any) -> Array:
+    weight = np.asarray(frame["weight"].cast(float).fill_null(float("nan")).to_numpy(), dtype=np.float64)
+    odd = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(odd):
+        raise DataError(
+            f"{uri}: the weight of row {odd[0]} is {weight[odd[0]]:g}.",
+            remedy="A weight is a finite number from 0 on; leave the column out to count every row once.",
+        )
+    return weight

@@ -34,6 +34,16 @@ class HopelessTrial(Exception):
 class Fitted(Protocol):
     """A trained model."""
 
+    @property
+    def microseconds(self) -> float:
+        """About what the graph takes for one row."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        ...
+
     def predict(self, table: Table) -> Array:
         """float64 [rows]: what was learnt, before the offset is added; the probability of 1 for a binary problem."""
         ...
@@ -47,6 +57,8 @@ class Family(Protocol):
     """One kind of model, bound to one training and one validation set."""
 
     name: str
+    varies: bool
+    """Whether another seed gives another model."""
 
     @property
     def preparation(self) -> float:
@@ -70,13 +82,40 @@ class Family(Protocol):
         """
         ...
 
+    def refit(self, params: Mapping[str, Any], fitted: Any, table: Table, seed: int, control: Control) -> Fitted:
+        """Trains on another table for as long as a model of its own was trained, since nothing is left to watch.
 
-def families(task: Task, train: Table, validation: Table, *, seed: int, threads: int) -> list[Family]:
-    """The families that can learn the task, cheapest first."""
+        Args:
+            params: The model's.
+            fitted: The model, as ``fit`` returned it.
+            table: What to train on.
+            seed: Of every random choice.
+            control: As for ``fit``; nothing is hopeless.
+        """
+        ...
+
+
+def families(
+    task: Task, train: Table, validation: Table, *, seed: int, threads: int, every: bool = False
+) -> list[Family]:
+    """The families that can learn the task, cheapest first.
+
+    Args:
+        task: What is to be learnt.
+        train: The training set.
+        validation: The validation set.
+        seed: Of every random choice.
+        threads: Of training.
+        every: Whether those are among them, too, that earn their place in an average.
+    """
     from components.model_builder.families.boosting import Boosting
     from components.model_builder.families.linear import Linear
 
     found: list[Family] = [Linear(task, train)]
     if task.names("number") or task.names("category"):
         found.append(Boosting(task, train, validation, seed=seed, threads=threads))
+        if every:
+            from components.model_builder.families.network import Networks
+
+            found.append(Networks(task, train, validation, seed=seed))
     return found

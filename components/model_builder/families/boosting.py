@@ -29,6 +29,8 @@ MAX_ROUNDS = 4_000
 PATIENCE = 50
 """Rounds without a better validation value after which a fit ends."""
 _PRUNE_EVERY = 25
+_MORE_ROUNDS = 0.5
+"""Power of the ratio of rows by which a refit has more rounds than the fit that was watched."""
 
 _OBJECTIVES: dict[Objective, str] = {"absolute": "regression_l1", "squared": "regression", "logistic": "binary"}
 _WATCHED = {"auc": "auc", "mae": "l1", "median_ae": "l1", "accuracy": "binary_error"}
@@ -63,6 +65,17 @@ class BoostedTrees:
         self._codes = codes
         self._threads = threads
         self.rounds: int = booster.best_iteration
+        self._leaves: int = self.rounds * int(booster.params.get("num_leaves", 31))
+
+    @property
+    def microseconds(self) -> float:
+        """See ``Fitted.microseconds``."""
+        return 15.0 + 0.003 * self._leaves
+
+    @property
+    def size(self) -> int:
+        """See ``Fitted.size``."""
+        return 60 * self._leaves
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
@@ -85,6 +98,7 @@ class Boosting:
     """The family. Bins the training set once, for all trials."""
 
     name = "boosting"
+    varies = True
 
     def __init__(self, task: Task, train: Table, validation: Table, *, seed: int, threads: int) -> None:
         self._task = task
@@ -113,16 +127,21 @@ class Boosting:
         import lightgbm as lgb
 
         train, validation = self._train, self._validation
-        numbers = train.numbers.shape[1]
-        shared: dict[str, Any] = {
-            "params": self._fixed,
-            "categorical_feature": list(range(numbers, numbers + len(self._codes))),
-        }
-        first = lgb.Dataset(encoded(train, self._codes), train.goal, weight=train.weight, **shared)
+        first = self._dataset(train, self._codes)
         second = lgb.Dataset(
-            encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=first, **shared
-        )
+            encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=first,
+            params=self._fixed, categorical_feature=first.categorical_feature,
+        )  # fmt: skip
         return first.construct(), second.construct()
+
+    def _dataset(self, table: Table, codes: list[dict[str, float]]) -> lightgbm.Dataset:
+        import lightgbm as lgb
+
+        numbers = table.numbers.shape[1]
+        return lgb.Dataset(
+            encoded(table, codes), table.goal, weight=table.weight, params=self._fixed,
+            categorical_feature=list(range(numbers, numbers + len(codes))),
+        )  # fmt: skip
 
     @property
     def preparation(self) -> float:
@@ -181,3 +200,21 @@ class Boosting:
         if booster.best_iteration <= 0:
             booster.best_iteration = best_round + 1
         return BoostedTrees(self._task, booster, self._codes, self._threads)
+
+    def refit(
+        self, params: Mapping[str, Any], fitted: BoostedTrees, table: Table, seed: int, control: Control
+    ) -> BoostedTrees:
+        """See ``Family.refit``: a few more rounds, as more rows bear them."""
+        import lightgbm as lgb
+
+        codes = vocabularies(table.categories)
+        rounds = max(1, round(fitted.rounds * (len(table) / len(self._train)) ** _MORE_ROUNDS))
+
+        def watch(env: Any) -> None:
+            if control.out_of_time():
+                raise lgb.callback.EarlyStopException(env.iteration, [])
+
+        given = {**self._fixed, **params, "seed": seed}
+        booster = lgb.train(given, self._dataset(table, codes), rounds, callbacks=[watch])
+        booster.best_iteration = booster.current_iteration()
+        return BoostedTrees(self._task, booster, codes, self._threads)

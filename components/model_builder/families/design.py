@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from components.model_builder.families.words import WordCounts
 from components.model_builder.table import Array, Table
+
+if TYPE_CHECKING:
+    from components.model_builder.onnx_export import Graph
 
 MAX_DENSE = 40_000_000
 """Cells of the dense block; bends are thinned to stay below."""
@@ -68,6 +71,43 @@ class NumberColumns:
         bent = np.maximum(scaled[:, :, None] - self.knots, 0.0).reshape(len(numbers), -1)
         return np.hstack([scaled, bent, null[:, self.flagged]]).astype(np.float64)
 
+    @property
+    def columns(self) -> int:
+        """How many columns ``matrix`` has."""
+        return self.knots.size + len(self.knots) + len(self.flagged)
+
+    def draw_product(self, graph: Graph, weights: Array) -> list[str]:
+        """Adds ``matrix`` times weights to a graph.
+
+        Args:
+            graph: The graph.
+            weights: [columns] or [columns, answers].
+
+        Returns:
+            Names of the products to add up, float32 [N] or [N, answers].
+        """
+        width, knots = self.knots.shape
+        if not width:
+            return []
+        weights = weights.astype(np.float32)
+        null = graph.op("IsNaN", ["numbers"])
+        filled = graph.op("Where", [null, graph.constant(self.mean), "numbers"])
+        clipped = graph.op("Min", [graph.op("Max", [filled, graph.constant(self.low)]), graph.constant(self.high)])
+        centred = graph.op("Sub", [clipped, graph.constant(self.mean)])
+        scaled = graph.op("Div", [centred, graph.constant(self.scale)])
+        parts = [graph.op("MatMul", [scaled, graph.constant(weights[:width])])]
+        bends = width * (1 + knots)
+        if knots:
+            apart = graph.op("Unsqueeze", [scaled, graph.constant(np.array([2]))])
+            bent = graph.op("Relu", [graph.op("Sub", [apart, graph.constant(self.knots)])])
+            flat = graph.op("Reshape", [bent, graph.constant(np.array([-1, width * knots]))])
+            parts.append(graph.op("MatMul", [flat, graph.constant(weights[width:bends])]))
+        if len(self.flagged):
+            flags = np.zeros((width, *weights.shape[1:]), dtype=np.float32)
+            flags[self.flagged] = weights[bends:]
+            parts.append(graph.op("MatMul", [graph.op("Cast", [null], to=1), graph.constant(flags)]))
+        return parts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
@@ -84,7 +124,7 @@ class Design:
     words: tuple[WordCounts, ...]
 
     @classmethod
-    def of(cls, train: Table, *, knots: int, min_count: int, pairs: bool) -> Design:
+    def of(cls, train: Table, *, knots: int, min_count: int, pairs: bool, most: int | None = None) -> Design:
         """Learns the columns from the training set.
 
         Args:
@@ -92,12 +132,16 @@ class Design:
             knots: Bends a number.
             min_count: Rows that a category or a word needs to have a column.
             pairs: Whether pairs of neighbouring words are words.
+            most: Categories of all inputs together that have columns at most; the most frequent ones.
         """
         cells = len(train) * max(train.numbers.shape[1], 1)
         categories: list[dict[str, int]] = []
         columns = 0
-        for place in range(train.categories.shape[1]):
-            counts = Counter(train.categories[:, place])
+        counted = [Counter(train.categories[:, place]) for place in range(train.categories.shape[1])]
+        if most is not None and sum(map(len, counted)) > most:
+            frequencies = sorted((count for counts in counted for count in counts.values()), reverse=True)
+            min_count = max(min_count, frequencies[most - 1])
+        for counts in counted:
             kept = sorted(value for value, count in counts.items() if count >= min_count)
             categories.append({value: columns + i for i, value in enumerate(kept)})
             columns += len(kept)

@@ -39,6 +39,17 @@ class LinearModel:
         self._dense = dense
         self._sparse = sparse
 
+    @property
+    def microseconds(self) -> float:
+        """See ``Fitted.microseconds``."""
+        return 15.0 + sum(20.0 + 0.002 * len(words.places) for words in self._design.words)
+
+    @property
+    def size(self) -> int:
+        """See ``Fitted.size``."""
+        # A word's entry in its dictionary is much more than its coefficient.
+        return self._dense.nbytes + 200 * len(self._sparse)
+
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
         dense, sparse = self._design.matrices(table)
@@ -47,40 +58,15 @@ class LinearModel:
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""
-        parts = [*self._draw_numbers(graph), *self._draw_categories(graph), *self._draw_words(graph)]
+        parts = [
+            *self._design.numbers.draw_product(graph, self._dense),
+            *self._draw_categories(graph),
+            *self._draw_words(graph),
+        ]
         total = graph.constant(np.array([self._intercept], dtype=np.float32))
         for part in parts:
             total = graph.op("Add", [part, total])
         return graph.op("Sigmoid", [total]) if self._task.objective == "logistic" else total
-
-    def _draw_numbers(self, graph: Graph) -> list[str]:
-        numbers = self._design.numbers
-        width, knots = numbers.knots.shape
-        if not width:
-            return []
-
-        def weights(start: int, stop: int) -> str:
-            return graph.constant(self._dense[start:stop].astype(np.float32))
-
-        null = graph.op("IsNaN", ["numbers"])
-        filled = graph.op("Where", [null, graph.constant(numbers.mean), "numbers"])
-        clipped = graph.op(
-            "Min", [graph.op("Max", [filled, graph.constant(numbers.low)]), graph.constant(numbers.high)]
-        )
-        centred = graph.op("Sub", [clipped, graph.constant(numbers.mean)])
-        scaled = graph.op("Div", [centred, graph.constant(numbers.scale)])
-        parts = [graph.op("MatMul", [scaled, weights(0, width)])]
-        bends = width * (1 + knots)
-        if knots:
-            apart = graph.op("Unsqueeze", [scaled, graph.constant(np.array([2]))])
-            bent = graph.op("Relu", [graph.op("Sub", [apart, graph.constant(numbers.knots)])])
-            flat = graph.op("Reshape", [bent, graph.constant(np.array([-1, width * knots]))])
-            parts.append(graph.op("MatMul", [flat, weights(width, bends)]))
-        if len(numbers.flagged):
-            flags = np.zeros(width, dtype=np.float32)
-            flags[numbers.flagged] = self._dense[bends:]
-            parts.append(graph.op("MatMul", [graph.op("Cast", [null], to=1), graph.constant(flags)]))
-        return parts
 
     def _draw_categories(self, graph: Graph) -> list[str]:
         if not self._design.categories:
@@ -103,6 +89,7 @@ class Linear:
     """The family."""
 
     name = "linear"
+    varies = False
 
     def __init__(self, task: Task, train: Table) -> None:
         self._task = task
@@ -137,14 +124,23 @@ class Linear:
 
     def fit(self, params: Mapping[str, Any], control: Control) -> LinearModel:
         """See ``Family.fit``."""
+        return self._trained(params, self._train, control)
+
+    def refit(
+        self, params: Mapping[str, Any], fitted: LinearModel, table: Table, seed: int, control: Control
+    ) -> LinearModel:
+        """See ``Family.refit``."""
+        return self._trained(params, table, control)
+
+    def _trained(self, params: Mapping[str, Any], table: Table, control: Control) -> LinearModel:
         design = Design.of(
-            self._train, knots=params.get("knots", 0), min_count=params["min_count"], pairs=params.get("pairs", False)
+            table, knots=params.get("knots", 0), min_count=params["min_count"], pairs=params.get("pairs", False)
         )
-        dense, sparse = design.matrices(self._train)
+        dense, sparse = design.matrices(table)
         dense = np.hstack([np.ones((len(dense), 1)), dense])
-        goal, weight = self._train.goal, self._train.weight / self._train.weight.sum()
+        goal, weight = table.goal, table.weight / table.weight.sum()
         objective = self._task.objective
-        centre, scale = _frame(goal, weight, objective)
+        centre, scale = frame_of(goal, weight, objective)
         goal = (goal - centre) / scale
         width = dense.shape[1]
         # The intercept is not held small.
@@ -158,7 +154,7 @@ class Linear:
 
         def loss(u: Array) -> tuple[float, Array]:
             x = coefficients(u)
-            losses, slopes = _loss(objective, goal, dense @ x[:width] + sparse @ x[width:])
+            losses, slopes = loss_of(objective, goal, dense @ x[:width] + sparse @ x[width:])
             slopes = slopes * weight
             gradient = np.concatenate([dense.T @ slopes, transposed @ slopes]) + penalty * x
             value = float(losses @ weight + (penalty * x) @ x / 2)
@@ -189,7 +185,7 @@ def _conditioning(dense: Array, sparse: Any, weight: Array, penalty: Array) -> t
     return rotate, 1.0 / np.sqrt(squares + penalty[width:])
 
 
-def _frame(goal: Array, weight: Array, objective: Objective) -> tuple[float, float]:
+def frame_of(goal: Array, weight: Array, objective: Objective) -> tuple[float, float]:
     """The goal's centre and scale, so that one penalty means the same for every unit."""
     if objective == "logistic":
         return 0.0, 1.0
@@ -198,7 +194,7 @@ def _frame(goal: Array, weight: Array, objective: Objective) -> tuple[float, flo
     return (float(np.median(goal)) if objective == "absolute" else mean), deviation or 1.0
 
 
-def _loss(objective: Objective, goal: Array, raw: Array) -> tuple[Array, Array]:
+def loss_of(objective: Objective, goal: Array, raw: Array) -> tuple[Array, Array]:
     """Each row's loss and its slope by ``raw``."""
     if objective == "logistic":
         return np.logaddexp(0.0, raw) - goal * raw, expit(raw) - goal

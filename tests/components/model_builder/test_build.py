@@ -207,9 +207,9 @@ def test_bad_input_is_refused_before_anything_is_trained(make: Make, tmp_path: P
     )
     with pytest.raises(DataError, match="none of 50 rows"):
         build(no_truth.train, no_truth.validation, max_training_time=5, models_url=data.models)
-    no_weight = make("binary", rows=50, validation_rows=50, change=lambda f: f.drop("weight"))
-    with pytest.raises(DataError, match="weight"):
-        build(no_weight.train, no_weight.validation, max_training_time=5, models_url=data.models)
+    no_baseline = make("binary", rows=50, validation_rows=50, change=lambda f: f.drop("baseline"))
+    with pytest.raises(DataError, match="baseline"):
+        build(no_baseline.train, no_baseline.validation, max_training_time=5, models_url=data.models)
     assert not Path(data.models).exists()
 
 

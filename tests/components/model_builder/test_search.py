@@ -19,8 +19,11 @@ Make = Callable[..., Any]
 class Constant:
     """A model that is wrong by a constant."""
 
-    def __init__(self, error: float) -> None:
+    microseconds = 1.0
+
+    def __init__(self, error: float, size: int = 8) -> None:
         self._error = error
+        self.size = size
 
     def predict(self, table: Table) -> Any:
         return table.goal + self._error
@@ -33,9 +36,11 @@ class Fake:
     """A family whose trials take a given time and give a value around a given one."""
 
     preparation = 0.0
+    varies = True
 
-    def __init__(self, name: str, *, error: float, spread: float, seconds: float) -> None:
+    def __init__(self, name: str, *, error: float, spread: float, seconds: float, size: int = 8) -> None:
         self.name = name
+        self._size = size
         self._error = error
         self._spread = spread
         self._seconds = seconds
@@ -53,7 +58,10 @@ class Fake:
         end = monotonic() + self._seconds
         while monotonic() < end and not control.out_of_time():
             sleep(0.002)
-        return Constant(self._error + self._spread * (params["x"] - 0.5))
+        return Constant(self._error + self._spread * (params["x"] - 0.5), self._size)
+
+    def refit(self, params: Mapping[str, Any], fitted: Any, table: Table, seed: int, control: Control) -> Constant:
+        return self.fit(params, control)
 
 
 def run(
@@ -129,7 +137,7 @@ def test_there_is_a_model_however_little_time_there_is(make: Make) -> None:
 def test_a_running_fit_stops_at_the_end_of_time_and_is_still_a_model(make: Make) -> None:
     data = make("regression", rows=6000, validation_rows=500)
     task, _, train, validation = read_tables(data.train, data.validation, None)
-    for family in families(task, train, validation, seed=0, threads=1):
+    for family in families(task, train, validation, seed=0, threads=1, every=True):
         family.fit(family.default, Control(lambda: True, lambda step, value: False))
         started, end = monotonic(), monotonic() + 0.3
         fitted = family.fit(
@@ -148,7 +156,7 @@ def test_a_hopeless_trial_is_pruned_and_shown_as_such(make: Make) -> None:
     class Slow:
         """Good defaults, and from the fifth trial on a learning rate that leads nowhere."""
 
-        name, preparation, default = "boosting", 0.0, boosting.default
+        name, preparation, default, varies = "boosting", 0.0, boosting.default, True
         asked = 0
 
         def suggest(self, trial: Any) -> dict[str, Any]:
@@ -159,10 +167,31 @@ def test_a_hopeless_trial_is_pruned_and_shown_as_such(make: Make) -> None:
             rate = 1e-4 if self.asked > 4 else params["learning_rate"]
             return boosting.fit({**params, "learning_rate": rate}, control)
 
+        def refit(self, params: Any, fitted: Any, table: Table, seed: int, control: Control) -> Any:
+            raise NotImplementedError
+
     budget = Budget(60, started=monotonic())
     found = search(task, [Slow()], validation, budget, seed=0, trials=5, on_trial=lambda _: None)
     assert [row.outcome for row in found.rows] == ["finished"] * 4 + ["pruned"]
     assert found.rows[-1].value is None
+
+
+def test_the_best_models_are_kept_within_bounds_and_one_of_each_family(make: Make, monkeypatch: Any) -> None:
+    def kept(*, size: int = 8) -> list[tuple[str, float]]:
+        fakes = [Fake("a", error=1, spread=1, seconds=0, size=size), Fake("b", error=5, spread=1, seconds=0, size=size)]
+        found, rows = run(make, fakes, seconds=60, trials=12)
+        assert found.kept[0].row == found.best
+        assert found.best.value == min(row.value for row in rows if row.value is not None)
+        return [(one.row.family, one.row.value or 0.0) for one in found.kept]
+
+    values = [value for _, value in kept()]
+    assert len(values) == 12
+    assert values == sorted(values)
+    monkeypatch.setattr("components.model_builder.search.KEPT", 4)
+    assert [family for family, _ in kept()] == ["a", "a", "a", "b"]
+    monkeypatch.setattr("components.model_builder.search.KEPT_BYTES", 250)
+    assert [family for family, _ in kept(size=100)] == ["a", "b"]
+    assert [family for family, _ in kept(size=1000)] == ["a"]
 
 
 def test_the_metric_decides_the_objective(make: Make) -> None:
@@ -182,8 +211,13 @@ def test_every_family_draws_what_it_predicts(make: Make, kind: str) -> None:
     data = make(kind, rows=500, validation_rows=300)
     task, _, train, validation = read_tables(data.train, data.validation, None)
     manifest = PackageManifest(format="onnx", signature=task.signature, statistics={})
-    for family in families(task, train, validation, seed=0, threads=1):
+    for family in families(task, train, validation, seed=0, threads=1, every=True):
         for params in (family.default, {**family.default, "knots": 0, "pairs": False, "min_count": 40}):
-            fitted = family.fit(params, Control(lambda: False, lambda step, value: False))
-            parity = check_parity(task, fitted, manifest, to_onnx(task, fitted), validation)
-            assert parity.rows > len(validation)
+            control = Control(lambda: False, lambda step, value: False)
+            fitted = family.fit(params, control)
+            again = family.refit(params, fitted, train.joined(validation), 1, control)
+            for model in (fitted, again):
+                parity = check_parity(task, model, manifest, to_onnx(task, model), validation)
+                assert parity.rows > len(validation)
+                assert model.size > 0
+                assert 0 < model.microseconds < 1000
