@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from ninefold.clock import format_instant, parse_instant
 from ninefold.errors import ConfigurationError, InvalidInput, TooLarge
-from ninefold.fields import Field
+from ninefold.fields import Field, digest
 from ninefold.records import FEEDBACK_STREAM, entity_key
 from ninefold.usecase import UseCase
 from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
@@ -45,6 +45,8 @@ class Intake:
         self._clock = clock
         self._max_items = max_items
         self._key = [use_case.fields[name] for name in use_case.key]
+        self._digests = {f.name: use_case.fields[f.digest_of] for f in self._key if f.digest_of is not None}
+        self._key_fields = tuple(dict.fromkeys((*use_case.key, *(f.name for f in self._digests.values()))))
         self._streams = {stream.name: {field.name: field for field in stream.fields} for stream in use_case.streams}
         if FEEDBACK_STREAM in self._streams:
             raise ConfigurationError(
@@ -135,8 +137,15 @@ class Intake:
 
     def _entity(self, key: Any, where: str) -> str:
         values = _fields(key, where + ".")
-        _refuse_unknown(values, self._use_case.key, where + ".")
-        return entity_key([field.check(values.get(field.name), where=where + ".") for field in self._key])
+        _refuse_unknown(values, self._key_fields, where + ".")
+        return entity_key([self._key_value(field, values, where + ".") for field in self._key])
+
+    def _key_value(self, field: Field, values: Mapping[str, Any], where: str) -> Any:
+        """A key field's value; a digest that is left out is made of what it is the digest of, as in a request."""
+        source = self._digests.get(field.name)
+        if source is not None and values.get(field.name) is None and values.get(source.name) is not None:
+            return digest(source.check(values[source.name], where=where))
+        return field.check(values.get(field.name), where=where)
 
     def _truth_value(self, value: Any, where: str) -> float:
         target = self._use_case.target

@@ -117,6 +117,19 @@ def _post(
     }
 
 
+def _key(use_case: UseCase) -> dict[str, Any]:
+    """The key's fields; one that is a digest may be left out where the string that it is made of is sent."""
+    key = [use_case.fields[name] for name in use_case.key]
+    sources = [use_case.fields[field.digest_of] for field in key if field.digest_of is not None]
+    return _object(
+        {
+            field.name: field_schema(field, nullable=field.digest_of is not None)
+            for field in dict.fromkeys([*key, *sources])
+        },
+        required=[field.name for field in key if field.digest_of is None],
+    )
+
+
 def _truth(use_case: UseCase, clock: Clocked) -> dict[str, Any]:
     known_at = {
         **_TIME,
@@ -127,7 +140,7 @@ def _truth(use_case: UseCase, clock: Clocked) -> dict[str, Any]:
     return _object(
         {
             "id": _ID,
-            "key": _object({name: field_schema(use_case.fields[name]) for name in use_case.key}),
+            "key": _key(use_case),
             "value": _value(use_case.target),
             "known_at": known_at,
             "source": {"type": "string", "enum": ["system", "user", "labeller"], "default": "system"},

@@ -1,4 +1,4 @@
-"""Answers ``:explain``: what each group of inputs adds to a prediction, in the target's unit, and in words.
+"""Answers ``:explain``: what each group of inputs, and each word of a text, adds to a prediction, and in words.
 
 Of each row the version of its cohort is explained; all coalitions of all rows of a cohort are one call of the model
 server. Rows that the baseline answers are explained by the baseline. An explanation is no prediction: it is not kept,
@@ -8,11 +8,13 @@ and has no id.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from ninefold.errors import TooLarge, Unavailable
+from ninefold.signature import PackageManifest
 from ninefold.usecase import UseCase
 from serving.front_end.answer import Answers
 from serving.front_end.asking import Caller, header_lines
@@ -20,12 +22,13 @@ from serving.front_end.columns import ColumnMaker
 from serving.front_end.directions import Route, ServedVersion
 from serving.front_end.fallback import baseline_predictions
 from serving.front_end.metrics import Metrics
-from serving.front_end.model_client import ModelFailure
+from serving.front_end.model_client import Bounded, ModelFailure
 from serving.front_end.prepared import Prepared, Preparer
 from serving.front_end.recording import Recorder
 from serving.front_end.shapley import Plan, plan
 from serving.front_end.validation import RequestParser, Row
 from serving.front_end.versions import Versions
+from serving.front_end.words import Player, WordPlan, by_word, sentence
 
 
 class Explanations:
@@ -93,19 +96,19 @@ class Explanations:
                 f"{self._use_case.name} has no version yet, and so no reference to explain against.",
                 remedy=f"Train one: ninefold run training {self._use_case.name}",
             )
-        coalitions = plan(served.manifest.signature.inputs)
-        most = max(1, self._max_instances // len(coalitions.masks))
+        plans = _plans(served.manifest, prepared.model_rows)
+        most = max(1, self._max_instances // max(len(chosen.masks) for chosen in plans))
         if len(rows) > most:
             raise TooLarge(
                 f"instances: {len(rows):,} to explain are over the bound of {most:,}.",
                 remedy="Send smaller batches.",
             )
         reference = _reference(served)
-        asked = [coalitions.rows(row, reference) for row in prepared.model_rows]
+        asked = [chosen.rows(row, reference) for chosen, row in zip(plans, prepared.model_rows, strict=True)]
         values = await self._ask(prepared, served, asked, caller)
         return [
-            (self._prediction(prepared, served, place, of_row[-1]), self._explanation(coalitions, of_row))
-            for place, of_row in enumerate(values)
+            (self._prediction(prepared, served, place, of_row[-1]), self._explanation(chosen, of_row))
+            for place, (chosen, of_row) in enumerate(zip(plans, values, strict=True))
         ]
 
     async def _ask(
@@ -123,11 +126,14 @@ class Explanations:
                 self._metrics.model_failed(failure.reason, failure.detail)
                 prepared.fall_back(by_model, failure.reason)
             else:
-                size = len(asked[0])
-                for order, place in enumerate(by_model):
-                    of_row = [value for value in answers[order * size : (order + 1) * size] if value is not None]
-                    if len(of_row) == size:
+                given = iter(answers)
+                for place in by_model:
+                    answered = list(islice(given, len(asked[place])))
+                    of_row = [_value(answer) for answer in answered if answer is not None]
+                    if len(of_row) == len(asked[place]):
                         values[place] = of_row
+                        if isinstance(whole := answered[-1], Bounded):
+                            prepared.intervals[place] = (whole.lower, whole.upper)
                     else:
                         self._metrics.model_failed("model_error", "a prediction is no finite number")
                         prepared.fall_back([place], "model_error")
@@ -141,29 +147,59 @@ class Explanations:
         flags = prepared.flags[place]
         fallback = prepared.fallbacks[place]
         clipped = self._recorder.clip(value, flags)
+        interval = self._recorder.clip_interval(prepared.intervals.get(place))
         return {
             "prediction_id": None,
             "prediction": clipped,
-            "decision": self._answers.decide(prepared.rows[place], clipped),
+            "decision": self._answers.decide(prepared.rows[place], clipped, interval),
             "version": served.version if fallback is None else 0,
             "cohort": prepared.route.cohort,
             "fallback": fallback,
             "flags": flags,
+            **({"interval": interval} if self._use_case.interval is not None else {}),
         }
 
-    def _explanation(self, coalitions: Plan, values: Sequence[float]) -> dict[str, Any]:
-        contributions = sorted(
-            zip(coalitions.groups, coalitions.contributions(values), strict=True), key=lambda pair: -abs(pair[1])
-        )
+    def _explanation(self, chosen: Plan | WordPlan, values: Sequence[float]) -> dict[str, Any]:
+        amounts = chosen.contributions(values)
+        players = chosen.players if isinstance(chosen, WordPlan) else [Player(group) for group in chosen.groups]
+        sums = dict.fromkeys(chosen.groups, 0.0)
+        for player, amount in zip(players, amounts, strict=True):
+            sums[player.group] += amount
+        regression = self._use_case.problem == "regression"
+        told = sentence(players, amounts, f"the {self._use_case.target.name if regression else 'probability'}")
         return {
             "reference": values[0],
             "unclipped": values[-1],
-            "unit": self._use_case.target.unit if self._use_case.problem == "regression" else "probability",
+            "unit": self._use_case.target.unit if regression else "probability",
             "contributions": [
-                {"group": group, "words": self._use_case.explain.get(group, group), "contribution": amount}
-                for group, amount in contributions
+                {
+                    "group": group,
+                    "words": self._use_case.explain.get(group, group),
+                    "contribution": amount,
+                    **by_word(group, players, amounts),
+                }
+                for group, amount in sorted(sums.items(), key=lambda pair: -abs(pair[1]))
             ],
+            **({} if told is None else {"sentence": told}),
         }
+
+
+def _plans(manifest: PackageManifest, rows: Sequence[Sequence[Any]]) -> Sequence[Plan | WordPlan]:
+    """What to ask of each row; one plan for all where no input is a text."""
+    inputs = manifest.signature.inputs
+    if all(item.kind != "text" for item in inputs):
+        return [plan(inputs)] * len(rows)
+    known = [
+        (manifest.statistics[item.name].categories or {} if item.name in manifest.statistics else {})
+        if item.kind == "text"
+        else None
+        for item in inputs
+    ]
+    return [WordPlan(inputs, row, known) for row in rows]
+
+
+def _value(answer: float | Bounded) -> float:
+    return answer.prediction if isinstance(answer, Bounded) else answer
 
 
 def _reference(served: ServedVersion) -> list[Any]:

@@ -92,7 +92,8 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
                 "group": {"type": "string"},
                 "words": {"type": "string"},
                 "contribution": {"type": "number", "description": "In the prediction's unit."},
-            }
+            },
+            may_be_absent=_by_word(use_case),
         ),
         "Explanation": _object(
             {
@@ -100,7 +101,8 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
                 "unclipped": {"type": "number", "description": "Reference plus all contributions."},
                 "unit": {"type": ["string", "null"]},
                 "contributions": {"type": "array", "items": _ref("Contribution")},
-            }
+            },
+            may_be_absent=_sentence(use_case),
         ),
         "Predictions": listed(predictions="Prediction"),
         "Explanations": listed(predictions="Prediction", explanations="Explanation"),
@@ -202,8 +204,31 @@ def _get(operation: str, summary: str, media: str = "application/json") -> dict[
     }
 
 
-def _object(properties: dict[str, Any], *, closed: bool = False) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object", "required": list(properties), "properties": properties}
+def _by_word(use_case: UseCase) -> dict[str, Any]:
+    """What a contribution of a group with a text says besides."""
+    if all(item.kind != "text" for item in use_case.inputs):
+        return {}
+    word = _object({"word": {"type": "string"}, "contribution": {"type": "number"}})
+    return {
+        "by_word": {"type": "array", "items": word, "description": "The words that moved it most, the first the most."},
+        "other_words": {"type": "number", "description": "What all other words add up to."},
+    }
+
+
+def _sentence(use_case: UseCase) -> dict[str, Any]:
+    if all(item.kind != "text" for item in use_case.inputs):
+        return {}
+    return {"sentence": {"type": "string", "description": "The words that moved it most, in a sentence."}}
+
+
+def _object(
+    properties: dict[str, Any], *, closed: bool = False, may_be_absent: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties | (may_be_absent or {}),
+    }
     if closed:
         schema["additionalProperties"] = False
     return schema

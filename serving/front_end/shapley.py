@@ -66,8 +66,23 @@ def plan(inputs: tuple[Input, ...]) -> Plan:
     """The plan for a model's inputs; an input without a group is one of its own."""
     names = [item.group or item.name for item in inputs]
     groups = tuple(dict.fromkeys(names))
-    masks, weights = _exact(len(groups)) if len(groups) <= EXACT_UP_TO else _sampled(len(groups))
+    masks, weights = coalitions(len(groups), None if len(groups) <= EXACT_UP_TO else _SAMPLED_ORDERS)
     return Plan(groups, tuple(groups.index(name) for name in names), masks, weights)
+
+
+@functools.lru_cache(maxsize=32)
+def coalitions(count: int, orders: int | None) -> tuple[tuple[int, ...], Array]:
+    """The coalitions to ask of so many players, and each one's share in a player's contribution.
+
+    Args:
+        count: Players.
+        orders: Orders to sample, each with its reverse: at most 2 · ``count`` · ``orders`` coalitions. None for all of
+            the 2 to the power of ``count``.
+
+    Returns:
+        Coalitions as bits by player, the first empty, the last everybody; weights [players, coalitions].
+    """
+    return _exact(count) if orders is None else _sampled(count, orders)
 
 
 def _exact(count: int) -> tuple[tuple[int, ...], Array]:
@@ -84,11 +99,11 @@ def _exact(count: int) -> tuple[tuple[int, ...], Array]:
     return masks, weights
 
 
-def _sampled(count: int) -> tuple[tuple[int, ...], Array]:
+def _sampled(count: int, sampled: int) -> tuple[tuple[int, ...], Array]:
     # One fixed sample: the same question has the same answer.
     generator = random.Random(count)  # noqa: S311
     orders = []
-    for _ in range(_SAMPLED_ORDERS):
+    for _ in range(sampled):
         order = generator.sample(range(count), count)
         orders += [order, order[::-1]]
     steps = [step for order in orders for step in _prefixes(order)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ninefold.fields import Columns, Field, Input, Metric
+from ninefold.labels import LabellingInterface
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.usecase import HashSplit, UseCase
 from ninefold.words import words_of
@@ -101,6 +102,13 @@ USE_CASE = UseCase(
     ),
     application_metrics=classes,
     explain={"words": "the words of the review"},
+    labelling=LabellingInterface(
+        title="A review",
+        question="Does its author find the product great?",
+        show=("input",),
+        choices={"great": 1.0, "other": 0.0},
+        instructions="Great is what gets the best mark, five stars of five. Praise with a but is other.",
+    ),
     minimum_prediction=0.0,
     maximum_prediction=1.0,
 )
