@@ -40,6 +40,7 @@ class Ports(_Group):
     gateway: int = Field(8085, description="The gateway, for direct clients of the models.")
     gateway_inner: int = Field(8086, description="The gateway, for the front end; on the loopback.")
     rollout: int = Field(8087, description="Health and metrics of the rollout's controller, on a cluster.")
+    label_studio: int = Field(8079, description="Label Studio, as `ninefold label up` runs it.")
     featurizer: int = Field(8089, description="The streaming featurizer, where it is a service of its own.")
     models_from: int = Field(8090, description="First port of the model servers, one port a version.")
 
@@ -89,6 +90,29 @@ class Monitoring(_Group):
     workspace_url: SecretStr | None = Field(
         None,
         description="SQLAlchemy URL of the database that Evidently's workspace has to itself; by default in the home.",
+    )
+
+
+class Labelling(_Group):
+    """Label Studio, where experts label, and how it and the collector find each other."""
+
+    url: str = Field(
+        "", description="Where Label Studio is; by default on this machine, where `ninefold label up` runs."
+    )
+    token: SecretStr | None = Field(
+        None, description="One of its legacy or personal access tokens; by default that of this machine's."
+    )
+    environment: Path | None = Field(
+        None, description="Python environment that holds it; by default one in the home, made at first use."
+    )
+    patience_seconds: float = Field(
+        60.0, ge=0, description="How long it is waited for when it stops answering in the middle."
+    )
+    webhook_url: str = Field(
+        "", description="Where its webhook reaches the collector; by default this machine's collector."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="What the collector knows the webhook by; on one machine it is made."
     )
 
 
@@ -187,6 +211,9 @@ class Settings(BaseSettings):
         "local", description="`local` makes the machine's own key; anything else refuses defaults that are secrets."
     )
     home: Path = Field(Path(".ninefold"), description="Everything that Ninefold writes on this machine.")
+    usecases: Path = Field(
+        Path("usecases"), description="Folder of your own use cases, one folder each; beside the installed ones."
+    )
     host: str = Field("127.0.0.1", description="Address that the services listen on.")
     store_url: str = Field("", description="SQLAlchemy URL of the production database.")
     online_url: str = Field("", description="Where online rows lie.")
@@ -205,6 +232,7 @@ class Settings(BaseSettings):
     gateway: Gateway = Gateway()
     rollout: Rollouts = Rollouts()
     monitoring: Monitoring = Monitoring()
+    labelling: Labelling = Labelling()
     cluster: Cluster = Cluster()
 
     @classmethod
@@ -225,6 +253,7 @@ class Settings(BaseSettings):
         # Children run in other directories; every path they get has to mean the same place.
         home = Path(str(values.get("home", ".ninefold"))).expanduser().absolute()
         values["home"] = home
+        values["usecases"] = Path(str(values.get("usecases", "usecases"))).expanduser().absolute()
         if not values.get("store_url"):
             values["store_url"] = f"sqlite:///{home / 'store.db'}"
         if not values.get("online_url"):

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from ninefold.errors import ConfigurationError
 from ninefold.service import bound_socket
 from ninefold.settings import Settings
@@ -28,10 +30,13 @@ def settings_environment(settings: Settings) -> dict[str, str]:
         for name, value in values.items():
             if isinstance(value, dict):
                 add(f"{prefix}{name.upper()}__", value)
+            elif isinstance(value, SecretStr):
+                # As JSON it would be asterisks.
+                flat[prefix + name.upper()] = value.get_secret_value()
             elif value is not None:
-                flat[prefix + name.upper()] = value if isinstance(value, str) else json.dumps(value)
+                flat[prefix + name.upper()] = str(value) if isinstance(value, (str, Path)) else json.dumps(value)
 
-    add("NINEFOLD_", settings.model_dump(mode="json"))
+    add("NINEFOLD_", settings.model_dump())
     return flat
 
 

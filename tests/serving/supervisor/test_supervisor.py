@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from children import runs, wait_until
 from rich.console import Console
 from tiny_supervisor import Tiny
@@ -251,7 +252,8 @@ def test_the_controller_of_rollouts_runs_by_the_wall_clock_alone(configuration: 
 
 
 def test_children_read_the_same_settings(configuration: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = configuration.model_copy(update={"clock": "event"})
+    serving = configuration.serving.model_copy(update={"model_key": SecretStr("told once")})
+    changed = configuration.model_copy(update={"clock": "event", "serving": serving})
     for name, value in settings_environment(changed).items():
         monkeypatch.setenv(name, value)
     assert Settings() == changed
