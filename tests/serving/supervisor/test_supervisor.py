@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from children import runs, wait_until
+from pydantic import SecretStr
 from rich.console import Console
 from tiny_supervisor import Tiny
 
