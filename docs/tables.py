@@ -18,7 +18,7 @@ from ninefold.cli import COMMANDS, app
 from ninefold.settings import Settings
 
 HERE = Path(__file__).parent
-_HOME = Path("/<home>")
+_HOME, _USECASES = Path("/<home>"), Path("/<usecases>")
 
 
 class _Defaults(Settings):
@@ -41,7 +41,7 @@ class _Defaults(Settings):
 
 def settings_rows() -> list[tuple[str, str, str]]:
     """Every setting: its name in the environment, its default, and what it means."""
-    return list(_settings(_Defaults(home=_HOME), "NINEFOLD_"))
+    return list(_settings(_Defaults(home=_HOME, usecases=_USECASES), "NINEFOLD_"))
 
 
 def _settings(group: BaseModel, prefix: str) -> Iterator[tuple[str, str, str]]:
@@ -61,6 +61,8 @@ def _default(value: Any) -> str:
         return "none"
     if value == _HOME:
         return "`.ninefold`"
+    if value == _USECASES:
+        return "`usecases`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value}`".replace(f"{_HOME}", "<home>")

@@ -60,10 +60,13 @@ class TimeSplit:
     Args:
         validation: Length in calendar months (``1mo``) or days (``30d``).
         test: Likewise.
+        until: Where a history ends that nobody adds to, as ``2024-03-01T00:00:00Z``: a run that is not told its end
+            learns up to then. None for a living source: up to now.
     """
 
     validation: str = "1mo"
     test: str = "1mo"
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +125,15 @@ class UseCase:
         truth_delay: How long after the decision moment a truth is expected at the latest.
         metric: What search, gate and rollout optimise.
         extract: Import path (``package.module:function``) of ``() -> History``.
+        source_state: Import path of ``() -> str``: a text that changes whenever ``extract`` would return something
+            else, so that a run reads it anew; None where sources change with the code alone.
         split: How history is divided.
         inputs: What ``derive`` returns and the model sees, in order.
         derive: Request and feature columns → input columns. Numpy in, numpy out: the same code for 300,000 rows and
             for one. Looks at nothing but its argument; a missing feature is NaN or None.
         offset: Input whose value is added to what the model learns; None to learn the target itself.
+        may_tell_alone: Inputs that may predict the target (nearly) perfectly by themselves. Any other that does is
+            refused as a leak before anything learns from it.
         baseline: Input columns → predictions. A heuristic; has to answer when every feature is missing.
         decide: Request and prediction → the decision, JSON. Where the use case declares an ``interval`` it gets a third
             argument: (lower, upper), or None where there is none, as for the baseline's answers.
@@ -164,6 +171,8 @@ class UseCase:
     decide: Callable[..., Any]
     block: Callable[[Columns], Array]
     decided_at: str | None = None
+    source_state: str | None = None
+    may_tell_alone: tuple[str, ...] = ()
     truth_delay: timedelta = timedelta(days=2)
     offset: str | None = None
     batch_views: tuple[BatchView, ...] = ()
@@ -223,6 +232,7 @@ class UseCase:
         self._check_names("audience of the rollout", tuple(sorted(self.rollout.audience.fields)), set(fields))
         if self.rollout.loss is not None:
             self.rollout.loss_of(self.metric, self.problem)
+        self._check_names("may_tell_alone", self.may_tell_alone, {i.name for i in self.inputs})
         if self.offset is not None:
             self._check_names("offset", (self.offset,), {i.name for i in self.inputs if i.kind == "number"})
         if self.interval is not None:
@@ -372,7 +382,7 @@ def load_use_case(name: str) -> UseCase:
 
 
 def known_use_cases() -> tuple[str, ...]:
-    """Names of the folders in ``usecases``."""
+    """Names of the folders in ``usecases``: the installed ones, and those in the folder that the settings name."""
     import pkgutil
 
     try:

@@ -131,6 +131,7 @@ def _lines(document: Mapping[str, Any], settings: Settings) -> Iterator[str]:
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "NINEFOLD_HOME": str(settings.home),
+        "NINEFOLD_USECASES": str(settings.usecases),
         "NINEFOLD_CLOCK": settings.clock,
         # A step finds this interpreter as `python3`, whatever the shell's PATH says.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -10,27 +10,30 @@ from ninefold.records import derived_id
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.store.prune import present
-from ninefold.usecase import TimeSplit, load_use_case
+from ninefold.usecase import TimeSplit, load_object, load_use_case
 
 NO_VERSION = -1
 """Stands for "no version is live" where a pipeline parameter has to be a number."""
 
 
 def state_of_production(use_case: str) -> dict[str, Any]:
-    """What is live, and a text that changes whenever production knows more.
+    """What is live, and a text that changes whenever production, or a source that tells its state, knows more.
 
     Returns:
         ``version`` (``NO_VERSION`` for none), ``digest``, ``uri`` and ``lengths`` of the live version, and
         ``production``.
     """
     store = open_store(settings().store_url)
-    name = load_use_case(use_case).name
-    live = store.live_version(name)
+    declared = load_use_case(use_case)
+    live = store.live_version(declared.name)
     counts = store.counts()
     store.close()
     # What takes records away is itself counted, so the numbers tell one state from another.
     kinds = ("predictions", "truths", "events", "prunings", "erasures")
-    production = derived_id(*(f"{kind}={counts[kind]}" for kind in kinds))
+    told = [f"{kind}={counts[kind]}" for kind in kinds]
+    if declared.source_state is not None:
+        told.append(f"source={load_object(declared.source_state, what='source_state')()}")
+    production = derived_id(*told)
     return {
         "version": live.version if live is not None else NO_VERSION,
         "digest": live.digest if live is not None else "",
@@ -45,7 +48,8 @@ def named(use_case: str, until: str, run_id: str) -> dict[str, str]:
 
     Args:
         use_case: Name or import path.
-        until: As asked; empty for now where the use case is split by time, else for everything known.
+        until: As asked; empty for the end that its split declares, else for now, where the use case is split by time;
+            otherwise for everything known.
         run_id: As asked; empty for a name made of the use case and the time.
 
     Returns:
@@ -54,6 +58,6 @@ def named(use_case: str, until: str, run_id: str) -> dict[str, str]:
     here, declared = settings(), load_use_case(use_case)
     if not until and isinstance(declared.split, TimeSplit):
         with open_store(here.store_url) as store:
-            until = format_instant(present(store, here, WallClock()))
+            until = declared.split.until or format_instant(present(store, here, WallClock()))
     made = f"{declared.name}-{WallClock().now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     return {"until": until, "run_id": run_id or made}
