@@ -147,13 +147,17 @@ def test_its_words_decision_blocks_and_gains_serve_the_front_end_and_the_evaluat
     assert {i.group for i in use_case.inputs} == set(use_case.explain)
     request = {f.name: f.check(f.example) for f in use_case.request}
     for prediction in (use_case.minimum_prediction, 0.5, use_case.maximum_prediction):
-        json.dumps(use_case.decide(request, prediction), allow_nan=False)
+        json.dumps(use_case.decision(request, prediction), allow_nan=False)
+        json.dumps(use_case.decision(request, prediction, (prediction, prediction)), allow_nan=False)
     assert len(use_case.block(columns)) == 300
     if use_case.application_metrics is not None:
         predictions = use_case.baseline(use_case.derive(columns))
         truth = (np.arange(300) % 3 == 0).astype(np.float64)
-        gains = use_case.application_metrics(columns, truth, predictions)
-        assert all(isinstance(v, float) and np.isfinite(v) for v in gains.values())
+        around = np.stack([predictions - 0.5, predictions + 0.5], axis=1)
+        for interval in (None, around):
+            gains = use_case.gains(columns, truth, predictions, interval)
+            assert gains
+            assert all(isinstance(v, float) and np.isfinite(v) for v in gains.values())
 
 
 @every_use_case
