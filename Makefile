@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --n
 IMAGE_LOCK := --python-platform linux --constraint requirements/all.txt
 export PYTHONSAFEPATH := 1
 
-.PHONY: install demo test test-long check format bench compile lock images images-test manifests cluster e2e clean
+.PHONY: install demo test test-long check format bench bench-search compile lock images images-test manifests cluster e2e clean
 
 install: $(VENV)/.installed  ## Install everything into .venv
 
@@ -56,6 +56,14 @@ format: install  ## Format and sort imports
 bench: install  ## Every benchmark, as ratios in one run; BENCH="cli arrivals" for some
 	@PYTHONPATH=. $(BIN)/python -m bench $(BENCH)
 
+bench-search: install .venv-search/.installed  ## The search for models against other libraries', hours; SEARCH="--problems churn --seeds 0" for some
+	@PYTHONPATH=. $(BIN)/python -m bench.search --peers .venv-search/bin/python --write docs/search.md $(SEARCH)
+
+.venv-search/.installed: bench/search/requirements.txt
+	@$(PYTHON) -m venv .venv-search
+	@$(BIN)/uv pip install --quiet --python .venv-search/bin/python --requirement bench/search/requirements.txt
+	@touch $@
+
 compile: install  ## Compile the pipelines
 	@$(BIN)/ninefold compile
 
@@ -82,4 +90,4 @@ e2e: install  ## The whole loop on the cluster that KUBECONFIG names, with image
 	@$(BIN)/python -m pytest -m e2e -s tests/e2e
 
 clean:  ## Remove what was installed and what was written
-	@rm -rf $(VENV) .ninefold
+	@rm -rf $(VENV) .venv-search .ninefold

@@ -29,14 +29,14 @@ Array = np.ndarray[Any, Any]
 
 
 def examples(use_case: UseCase) -> pl.DataFrame:
-    """All customers with inputs, truth and baseline. There is no time in this history, so no join by time either."""
+    """All rows of a history without time, hence without a join by time: inputs, truth and baseline."""
     history: History = load_object(use_case.extract)()
-    view = use_case.batch_views[0]
-    frame = history.requests.join(history.truths, on=list(use_case.key)).join(
-        history.views[view.name].drop("known_at"), on=list(view.key), how="left"
-    )
-    features = {f"{view.name}__{c.name}": to_numpy(frame[c.name]) for c in view.columns}
-    inputs = use_case.inputs_of(features)
+    frame = history.requests.join(history.truths.drop("known_at"), on=list(use_case.key), maintain_order="left")
+    columns = {name: to_numpy(frame[name]) for name in (field.name for field in use_case.request)}
+    for view in use_case.batch_views:
+        found = frame.join(history.views[view.name], on=list(view.key), how="left", maintain_order="left")
+        columns |= {f"{view.name}__{c.name}": to_numpy(found[c.name]) for c in view.columns}
+    inputs = use_case.inputs_of(columns)
     return pl.DataFrame(
         {
             "key": [str(value) for value in frame[use_case.key[0]].to_list()],
