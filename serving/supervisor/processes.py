@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Literal
 
 import psutil
 import structlog
+
+from ninefold.children import launched
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
 STABLE_SECONDS = 30.0
@@ -27,18 +28,6 @@ SETTLED_SECONDS = 2.0
 
 _LOG_BYTES = 16 * 2**20
 _READY_SECONDS = 1.0
-
-# A preexec_fn is not safe beside threads; a few lines in the child before its program are. The check of the parent
-# closes the gap in which the parent dies before the signal is asked for.
-_LAUNCHER = """
-import os, sys
-parent, program = int(sys.argv[1]), sys.argv[2:]
-if sys.platform == "linux":
-    import ctypes, signal
-    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
-    os.getppid() == parent or os._exit(0)
-os.execv(program[0], program)
-"""
 
 log = structlog.get_logger()
 
@@ -176,11 +165,10 @@ class Child:
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
         if self.spec.log.exists() and self.spec.log.stat().st_size > _LOG_BYTES:
             self.spec.log.replace(self.spec.log.with_suffix(".old.log"))
-        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         with self.spec.log.open("ab") as output:
             self._log_start = output.tell()
             self.process = subprocess.Popen(
-                [*launcher, *self.spec.command],
+                [*launched(), *self.spec.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
