@@ -110,7 +110,7 @@ class PackageManifest:
     """Everything that a package says of itself; the file ``package.json``.
 
     Args:
-        format: ``onnx``, or ``baseline`` (an import path and a digest of its module).
+        format: ``onnx``, ``pmml``, ``skops``, or ``baseline`` (an import path and a digest of its module).
         signature: What it needs to be asked.
         statistics: Input name → its distribution in training.
         files: File name → SHA-256 of its content.
@@ -119,7 +119,7 @@ class PackageManifest:
         training: What made it: family, parameters, seed, rows, window lengths, validation metric, parity error.
     """
 
-    format: Literal["onnx", "baseline"]
+    format: Literal["onnx", "pmml", "skops", "baseline"]
     signature: Signature
     statistics: Mapping[str, InputStatistics]
     files: Mapping[str, str] = field(default_factory=dict)

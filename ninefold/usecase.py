@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ninefold.errors import ConfigurationError, UnknownUseCase
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
@@ -23,6 +23,7 @@ from ninefold.interval import Bounds, check_interval
 from ninefold.labels import LabellingInterface
 from ninefold.monitoring import MonitorPolicy
 from ninefold.rollout.policy import RolloutPolicy
+from ninefold.truths import FeedbackPolicy
 from ninefold.windows.declaration import Window
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Problem = Literal["regression", "binary"]
+ModelFormat = Literal["onnx", "pmml", "skops"]
+"""What a model is packaged as (docs/usecases.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +151,15 @@ class UseCase:
         oversample: Share that the rarer class is brought to in the training part by oversampling; None for none.
         augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
         explain: Group → words for it, in an explanation.
+        feedback: With what weight users' truths enter training.
         monitor: How production is watched.
         rollout: How a new version replaces the live one.
         minimum_prediction: Least value that an answer can have; the front end clips to it and flags.
         maximum_prediction: Greatest value, likewise.
         interval: Share of the truths that an answer's interval is to hold (0.8), 0–1; None for no interval.
         labelling: What experts see and may answer where a truth is made by hand; None where none is.
+        model_format: What its models are packaged as: ``onnx``, a graph; ``pmml``, an XML document, of numbers and
+            categories only; ``skops``, a scikit-learn object. The latter two need the extra ``formats``.
     """
 
     name: str
@@ -184,12 +190,14 @@ class UseCase:
     oversample: float | None = None
     augment: str | None = None
     explain: Mapping[str, str] = field(default_factory=dict)
+    feedback: FeedbackPolicy = field(default_factory=FeedbackPolicy)
     monitor: MonitorPolicy = field(default_factory=MonitorPolicy)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
     minimum_prediction: float | None = None
     maximum_prediction: float | None = None
     interval: float | None = None
     labelling: LabellingInterface | None = None
+    model_format: ModelFormat = "onnx"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", self.name):
@@ -204,7 +212,7 @@ class UseCase:
                 raise ConfigurationError(f"{self.name}: key field {name!r} can be null, or is a number or a text.")
         for f in self.request:
             if f.digest_of is not None:
-                strings = {n for n, other in fields.items() if other.kind in STRINGS and other.digest_of is None}
+                strings = {n for n, o in fields.items() if o.kind in STRINGS and not o.nullable and o.digest_of is None}
                 self._check_names(f"digest_of of {f.name}", (f.digest_of,), strings)
         if self.decided_at is not None:
             self._check_names("decided_at", (self.decided_at,), {n for n, f in fields.items() if f.kind == "time"})
@@ -233,6 +241,7 @@ class UseCase:
         if self.rollout.loss is not None:
             self.rollout.loss_of(self.metric, self.problem)
         self._check_names("may_tell_alone", self.may_tell_alone, {i.name for i in self.inputs})
+        self._check_format()
         if self.offset is not None:
             self._check_names("offset", (self.offset,), {i.name for i in self.inputs if i.kind == "number"})
         if self.interval is not None:
@@ -249,6 +258,24 @@ class UseCase:
                     f"{self.target.name} can't be that.",
                     remedy="Give each label a value that the target can have; 0 or 1 for a class.",
                 )
+
+    def _check_format(self) -> None:
+        if self.model_format not in get_args(ModelFormat):
+            raise ConfigurationError(
+                f"{self.name}: there is no model format {self.model_format!r}.",
+                remedy=f"There are {', '.join(get_args(ModelFormat))}.",
+            )
+        if self.model_format != "onnx" and self.interval is not None:
+            raise ConfigurationError(
+                f"{self.name} declares an interval, which a {self.model_format} package can't hold.",
+                remedy='Take the model format "onnx".',
+            )
+        texts = [given.name for given in self.inputs if given.kind == "text"]
+        if self.model_format == "pmml" and texts:
+            raise ConfigurationError(
+                f"{self.name}: its models read the text {texts[0]!r}, and a PMML package has numbers and categories.",
+                remedy='Take the model format "onnx" or "skops".',
+            )
 
     def _check_names(self, what: str, names: tuple[str, ...], known: set[str]) -> None:
         missing = [name for name in names if name not in known]

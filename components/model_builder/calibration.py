@@ -139,6 +139,11 @@ class Calibrated:
         self._curve = curve
 
     @property
+    def parts(self) -> tuple[Fitted, Curve]:
+        """The model and the curve."""
+        return self._fitted, self._curve
+
+    @property
     def microseconds(self) -> float:
         """See ``Fitted.microseconds``."""
         return self._fitted.microseconds + 5.0

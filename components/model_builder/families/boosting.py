@@ -68,6 +68,11 @@ class BoostedTrees:
         self._leaves: int = self.rounds * int(booster.params.get("num_leaves", 31))
 
     @property
+    def parts(self) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
+        """The trees, as ``tree_info`` of LightGBM's own dump, and each category column's codes."""
+        return self._booster.dump_model(num_iteration=self.rounds)["tree_info"], self._codes
+
+    @property
     def microseconds(self) -> float:
         """See ``Fitted.microseconds``."""
         return 15.0 + 0.003 * self._leaves

@@ -40,6 +40,11 @@ class LinearModel:
         self._sparse = sparse
 
     @property
+    def parts(self) -> tuple[Design, float, Array, Array]:
+        """Design, intercept, and the coefficients of its dense and of its sparse columns."""
+        return self._design, self._intercept, self._dense, self._sparse
+
+    @property
     def microseconds(self) -> float:
         """See ``Fitted.microseconds``."""
         return 15.0 + sum(20.0 + 0.002 * len(words.places) for words in self._design.words)
