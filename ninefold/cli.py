@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "orchestrator": ("pipelines.commands:orchestrator", "Serve the runs API: POST /v1/runs."),
     "build": ("components.model_builder.commands:build", "Search for the best model of a training set and package it."),
     "evaluate": ("components.evaluator.commands:evaluate", "Score predictions against the test truths."),
+    "label": ("components.labeller.commands:app", "Have experts label in Label Studio, and collect what they said."),
     "monitor": ("components.monitor.commands:app", "Judge production, alert, and show how it developed."),
     "features": ("components.featurizer.commands:app", "Apply, materialize and look at the feature store."),
     "up": ("serving.supervisor.commands:up", "Serve a use case: models, front end, collector."),

@@ -33,27 +33,26 @@ class Settled:
     Args:
         task: The task.
         state: What became of it.
-        votes: The newest answer of each annotator that counts, oldest first.
-        agreeing: Those of them that make the truth: of numbers all, as the median is of all.
+        said: The newest word of each annotator, oldest first.
+        agreeing: Those that make the truth: of numbers all votes, as the median is of all.
         value: What they settled on; None unless ``settled``.
-        said_at: When the last of them voted; None without votes.
-        skipped: How many annotators skipped it at last.
-        outside: How many gave an answer at last that the interface does not offer.
     """
 
     task: LabelTask
     state: State
-    votes: tuple[Annotation, ...]
+    said: tuple[Annotation, ...]
     agreeing: tuple[Annotation, ...]
     value: float | None
-    said_at: datetime | None
-    skipped: int
-    outside: int
+
+    @property
+    def votes(self) -> list[Annotation]:
+        """The words that count: answers that the interface offers."""
+        return _votes(self.said)
 
     @property
     def values(self) -> list[float]:
         """The votes' values."""
-        return [vote.value for vote in self.votes if vote.value is not None]
+        return _values(self.votes)
 
     def truth(self, received_at: datetime) -> Truth | None:
         """The truth that they settled on; None unless ``settled``. The same votes make the same truth.
@@ -61,22 +60,23 @@ class Settled:
         Args:
             received_at: When it is kept.
         """
-        if self.value is None or self.said_at is None:
+        if self.value is None:
             return None
+        votes = self.votes
         names = ", ".join(dict.fromkeys(vote.annotator for vote in self.agreeing))
         return Truth(
             truth_id=derived_id(
                 "label", self.task.use_case, self.task.key, repr(self.value),
-                *sorted(vote.annotation_id for vote in self.votes),
+                *sorted(vote.annotation_id for vote in votes),
             ),
             use_case=self.task.use_case,
             key=self.task.key,
             value=self.value,
-            known_at=self.said_at,
+            known_at=votes[-1].said_at,
             received_at=received_at,
             source="labeller",
             annotator=names if len(names) <= _LONGEST_NAMES else f"{names[: _LONGEST_NAMES - 1]}…",
-            note=f"{len(self.agreeing)} of {len(self.votes)} annotators." if len(self.votes) > 1 else None,
+            note=f"{len(self.agreeing)} of {len(votes)} annotators." if len(votes) > 1 else None,
         )  # fmt: skip
 
 
@@ -94,37 +94,31 @@ def settle(
     return [_settled(interface, task, newest.get(task.task_id, {}).values()) for task in tasks]
 
 
-def _settled(interface: LabellingInterface, task: LabelTask, said: Collection[Annotation]) -> Settled:
-    # What was an answer once is none when the interface no longer offers it.
-    votes = sorted(
-        (one for one in said if one.outcome == "labelled" and one.value is not None),
-        key=lambda one: (one.said_at, one.annotation_id),
-    )
-    skipped = sum(one.outcome == "skipped" for one in said)
-    outside = sum(one.outcome == "outside" for one in said)
-    value = _value(interface, [vote.value for vote in votes if vote.value is not None])
+def _settled(interface: LabellingInterface, task: LabelTask, newest: Collection[Annotation]) -> Settled:
+    said = tuple(sorted(newest, key=lambda one: (one.said_at, one.annotation_id)))
+    votes = _votes(said)
+    value = _value(interface, _values(votes)) if len(votes) >= interface.annotators else None
     state: State
-    if not votes:
-        state = "outside" if outside else "skipped" if skipped else "unanswered"
-    elif len(votes) < interface.annotators:
-        state, value = "waiting", None
+    if value is not None:
+        state = "settled"
+    elif votes:
+        state = "conflicting" if len(votes) >= interface.annotators else "waiting"
     else:
-        state = "conflicting" if value is None else "settled"
-    return Settled(
-        task=task,
-        state=state,
-        votes=tuple(votes),
-        agreeing=tuple(vote for vote in votes if not interface.choices or vote.value == value),
-        value=value,
-        said_at=votes[-1].said_at if votes else None,
-        skipped=skipped,
-        outside=outside,
-    )
+        outcomes = {one.outcome for one in said}
+        state = "outside" if "outside" in outcomes else "skipped" if outcomes else "unanswered"
+    agreeing = [vote for vote in votes if value is not None and (not interface.choices or vote.value == value)]
+    return Settled(task=task, state=state, said=said, agreeing=tuple(agreeing), value=value)
+
+
+def _votes(said: Iterable[Annotation]) -> list[Annotation]:
+    return [one for one in said if one.outcome == "labelled" and one.value is not None]
+
+
+def _values(votes: Iterable[Annotation]) -> list[float]:
+    return [vote.value for vote in votes if vote.value is not None]
 
 
 def _value(interface: LabellingInterface, votes: Sequence[float]) -> float | None:
-    if not votes:
-        return None
     if interface.choices:
         [(value, count)] = Counter(votes).most_common(1)
         return value if 2 * count > len(votes) else None

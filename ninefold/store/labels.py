@@ -11,6 +11,7 @@ from ninefold.labels import Annotation, LabelTask
 from ninefold.store.database import Database
 from ninefold.store.rows import Kind, finite, from_micros, text_of, to_micros
 from ninefold.store.tables import annotations, label_tasks, truths
+from ninefold.store.tombstones import erased_keys
 from ninefold.store.writing import Written, write
 
 
@@ -82,6 +83,11 @@ class Labels(Database):
         with self.reading() as connection:
             query = sa.select(truths.c.key, truths.c.value).where(*where).order_by(*order)
             return {row.key: row.value for row in connection.execute(query)}
+
+    def erased_keys(self, use_case: str, keys: Iterable[str]) -> set[str]:
+        """Of the keys, those that were ever erased: what is elsewhere of them has to go as well."""
+        with self.reading() as connection:
+            return erased_keys(connection, use_case, keys)
 
 
 def _finite(value: float | None) -> float | None:

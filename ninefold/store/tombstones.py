@@ -56,6 +56,12 @@ def without_erased(connection: Connection, table: Table, rows: list[dict[str, An
     return kept
 
 
+def erased_keys(connection: Connection, use_case: str, keys: Iterable[str]) -> set[str]:
+    """Of the keys, those that were ever erased."""
+    salt = salt_of(connection, use_case)
+    return set() if salt is None else set(_erased(connection, use_case, salt, keys))
+
+
 def _erased(connection: Connection, use_case: str, salt: str, keys: Iterable[str | None]) -> dict[str, int]:
     """Of the keys, those that were erased, with the last instant of it."""
     hashes = {key_hash(salt, key): key for key in keys if key is not None}
