@@ -73,6 +73,7 @@ lock: install  ## Renew requirements/ from pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_PIPELINE)) --overrides requirements/left-out-of-pipeline.txt --output-file requirements/pipeline.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_SERVING)) --overrides requirements/left-out-of-serving.txt --output-file requirements/serving.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_LABELLING)) --output-file requirements/labelling.txt pyproject.toml
+	@echo 'label-studio>=1.23,<2' | $(LOCK) --universal --output-file requirements/label-studio.txt -
 
 images:  ## Build the images, with docker, podman or buildah
 	@PYTHONPATH=. $(PYTHON) -m images build $(TARGETS) $(ENGINE_OPTIONS) --flags='$(IMAGE_FLAGS)'
