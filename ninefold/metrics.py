@@ -240,10 +240,22 @@ def compute(name: str, truth: Array, prediction: Array, weight: Array | None = N
     """
     metric = definition(name)
     truths, predictions = checked(truth, prediction, metric.problem)
-    weights = _checked_weight(weight, len(truths))
+    weights = checked_weight(weight, len(truths))
     if isinstance(metric, Whole):
         return metric.function(truths, predictions, weights)
     return float(metric.value(metric.terms(truths, predictions) @ weights / weights.sum()))
+
+
+def effective_rows(weight: Array) -> float:
+    """How many rows of equal weight would tell as much as these: between 1 and their number.
+
+    Args:
+        weight: [rows], not negative, not all zero.
+
+    Source: Kish (1965), Survey sampling, section 8.2.
+    """
+    weights = checked_weight(weight, len(weight))
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def losses(name: str, truth: Array, prediction: Array) -> Array:
@@ -294,7 +306,12 @@ def checked(truth: Array, prediction: Array, problem: Problem) -> tuple[Array, A
     return truths, predictions
 
 
-def _checked_weight(weight: Array | None, rows: int) -> Array:
+def checked_weight(weight: Array | None, rows: int) -> Array:
+    """Weights as float64; 1 for every row where there are none.
+
+    Raises:
+        DataError: They do not fit the rows, or one is negative, null, NaN or infinite, or all are zero.
+    """
     if weight is None:
         return np.ones(rows)
     weights = np.asarray(weight, dtype=float)

@@ -7,6 +7,10 @@ every metric that is smooth in the blocks, ratios and AUC included, and weighs b
 cluster-robust variance "CV3" (MacKinnon, Nielsen and Webb 2023, Cluster-robust inference: a guide to empirical
 practice), whose coverage holds best where blocks are few and unequal.
 
+Rows that were picked with unequal chances have weights, the inverse of the chances. Then the metric is the weighted
+one, and a few heavy blocks tell less than many light ones: Student's t has a degree of freedom less than there are
+*effective* blocks (Kish 1965), so the interval says how little is known.
+
 What it does not see: dependence *between* blocks (a storm of three days). Declare blocks that are long enough.
 """
 
@@ -20,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ninefold.errors import ConfigurationError, DataError
-from ninefold.metrics import OfMeans, checked, definition
+from ninefold.metrics import OfMeans, checked, checked_weight, definition, effective_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -67,7 +71,19 @@ def number_blocks(blocks: Array) -> tuple[Array, Array]:
     return distinct.astype(str), places
 
 
-def without_each_block(name: str, truth: Array, prediction: Array, places: Array) -> tuple[float, Array]:
+def effective_blocks(places: Array, weight: Array) -> float:
+    """How many blocks of equal weight would tell as much.
+
+    Args:
+        places: [rows], each row's block, from 0.
+        weight: [rows].
+    """
+    return effective_rows(np.bincount(places, weights=weight))
+
+
+def without_each_block(
+    name: str, truth: Array, prediction: Array, places: Array, weight: Array | None = None
+) -> tuple[float, Array]:
     """The metric over all rows, and over all but each block.
 
     Args:
@@ -75,6 +91,7 @@ def without_each_block(name: str, truth: Array, prediction: Array, places: Array
         truth: [rows].
         prediction: [rows].
         places: [rows], each row's block, from 0.
+        weight: [rows], not negative; None counts every row once.
 
     Returns:
         The metric, and [blocks] of the metric without that block; NaN where that is undefined.
@@ -85,27 +102,30 @@ def without_each_block(name: str, truth: Array, prediction: Array, places: Array
     """
     metric = definition(name)
     truths, predictions = checked(truth, prediction, metric.problem)
+    weights = checked_weight(weight, len(truths))
     count = int(places.max()) + 1
     if isinstance(metric, OfMeans):
-        rows = np.bincount(places, minlength=count)
-        sums = np.stack([np.bincount(places, weights=t, minlength=count) for t in metric.terms(truths, predictions)])
+        terms = metric.terms(truths, predictions) * weights
+        sums = np.stack([np.bincount(places, weights=t, minlength=count) for t in terms])
         total = sums.sum(axis=1)
-        value = float(metric.value(total / len(truths)))
-        left = len(truths) - rows
+        value = float(metric.value(total / weights.sum()))
+        left = weights.sum() - np.bincount(places, weights=weights, minlength=count)
         means = np.full(sums.shape, np.nan)
         np.divide(total[:, None] - sums, left, out=means, where=left > 0)
         return value, np.asarray(metric.value(means), dtype=float)
     if name == "auc":
-        return _auc_without_each_block(truths, predictions, places, count)
+        return _auc_without_each_block(truths, predictions, places, count, weights)
     raise ConfigurationError(
         f"{name!r} has no interval over blocks: the jackknife does not hold for it.",
         remedy="Declare another metric for search and gates; it can still be reported.",
     )
 
 
-def _auc_without_each_block(truth: Array, prediction: Array, places: Array, count: int) -> tuple[float, Array]:
+def _auc_without_each_block(
+    truth: Array, prediction: Array, places: Array, count: int, weight: Array
+) -> tuple[float, Array]:
     """AUC is a sum over pairs; a block leaves with the pairs that hold one of its rows: O(n log n) for all blocks."""
-    positive, negative = truth, 1.0 - truth
+    positive, negative = truth * weight, (1.0 - truth) * weight
     wins = _wins(prediction, np.zeros(len(truth), dtype=int), positive, negative)
     losses = _wins(-prediction, np.zeros(len(truth), dtype=int), negative, positive)
     inside = _wins(prediction, places, positive, negative)
@@ -135,19 +155,21 @@ def _wins(score: Array, group: Array, of: Array, over: Array) -> Array:
     return result
 
 
-def jackknife(value: float, without: Array, *, level: float = LEVEL) -> Interval:
+def jackknife(value: float, without: Array, *, level: float = LEVEL, effective: float | None = None) -> Interval:
     """The interval around a number, from its values without each block.
 
     Args:
         value: The number over all blocks.
         without: [blocks], the number without each.
         level: Confidence, 0–1.
+        effective: ``effective_blocks``; None where all rows weigh alike.
     """
     count = len(without)
-    if count < 2 or not math.isfinite(value) or not np.isfinite(without).all():
+    freedom = count - 1 if effective is None else int(effective) - 1
+    if freedom < 1 or not math.isfinite(value) or not np.isfinite(without).all():
         return Interval(value, math.nan, math.nan)
     error = math.sqrt((count - 1) / count * float(((without - value) ** 2).sum()))
-    reach = t_quantile(0.5 + level / 2, count - 1) * error
+    reach = t_quantile(0.5 + level / 2, freedom) * error
     return Interval(value, value - reach, value + reach)
 
 

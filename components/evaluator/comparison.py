@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluator.blocks import LEVEL, Interval, jackknife, number_blocks, without_each_block
+from components.evaluator.blocks import (
+    LEVEL,
+    Interval,
+    effective_blocks,
+    jackknife,
+    number_blocks,
+    without_each_block,
+)
 from ninefold.errors import DataError
 from ninefold.fields import Metric
 
@@ -31,7 +38,7 @@ class Comparison:
         improvement: How much better the challenger is, in the metric's unit; negative where it is worse.
         relative: The same as a share of the reference's value.
         rows: Rows that both predicted.
-        blocks: Independent blocks among them.
+        blocks: Independent blocks among them; where rows have weights, how many of equal weight would tell as much.
         level: Confidence of the intervals.
     """
 
@@ -87,7 +94,14 @@ class Comparison:
 
 
 def compare(
-    metric: Metric, truth: Array, reference: Array, challenger: Array, blocks: Array, *, level: float = LEVEL
+    metric: Metric,
+    truth: Array,
+    reference: Array,
+    challenger: Array,
+    blocks: Array,
+    *,
+    weight: Array | None = None,
+    level: float = LEVEL,
 ) -> Comparison:
     """Compares two models' predictions of the same rows.
 
@@ -97,6 +111,7 @@ def compare(
         reference: [rows], predictions to be measured against.
         challenger: [rows], predictions to be judged.
         blocks: [rows], label of each row's independent block.
+        weight: [rows], the inverse of the chance that each row had of being picked; None where all had the same.
         level: Confidence of the intervals, 0–1.
 
     Raises:
@@ -106,8 +121,9 @@ def compare(
     if len(blocks) != len(truth):
         raise DataError(f"{len(blocks):,} blocks do not fit {len(truth):,} rows.")
     labels, places = number_blocks(blocks)
-    of_reference, reference_without = without_each_block(metric.name, truth, reference, places)
-    of_challenger, challenger_without = without_each_block(metric.name, truth, challenger, places)
+    of_reference, reference_without = without_each_block(metric.name, truth, reference, places, weight)
+    of_challenger, challenger_without = without_each_block(metric.name, truth, challenger, places, weight)
+    effective = None if weight is None else effective_blocks(places, weight)
     sign = 1.0 if metric.direction == "maximize" else -1.0
     improvement = sign * (of_challenger - of_reference)
     improvements = sign * (challenger_without - reference_without)
@@ -115,14 +131,15 @@ def compare(
         metric=metric,
         reference=of_reference,
         challenger=of_challenger,
-        improvement=jackknife(improvement, improvements, level=level),
+        improvement=jackknife(improvement, improvements, level=level, effective=effective),
         relative=jackknife(
             float(_share(np.array([improvement]), np.array([of_reference]))[0]),
             _share(improvements, reference_without),
             level=level,
+            effective=effective,
         ),
         rows=len(truth),
-        blocks=len(labels),
+        blocks=len(labels) if effective is None else int(effective),
         level=level,
     )
 
