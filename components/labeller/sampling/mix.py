@@ -8,7 +8,7 @@ from typing import Literal
 
 from ninefold.errors import InvalidInput
 
-Sampler = Literal["uncertain", "sure_but_wrong", "random"]
+Sampler = Literal["uncertainty", "sure_but_wrong", "random"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +19,13 @@ class Mix:
     known, and what was labelled stands for itself alone.
 
     Args:
-        uncertain: What the model is least sure of, no two alike.
+        uncertainty: What the model is least sure of, no two alike.
         sure_but_wrong: What somebody said is wrong although the model was sure. What there is too little of is left to
-            ``uncertain``.
+            ``uncertainty``.
         random: Drawn at random from all that the others left.
     """
 
-    uncertain: float = 0.8
+    uncertainty: float = 0.8
     sure_but_wrong: float = 0.1
     random: float = 0.1
 
@@ -34,7 +34,7 @@ class Mix:
             share = getattr(self, one.name)
             if not math.isfinite(share) or share < 0:
                 raise InvalidInput(f"mix.{one.name}", f"{share} is no share.", remedy="Give 0 to 1.")
-        total = self.uncertain + self.sure_but_wrong + self.random
+        total = self.uncertainty + self.sure_but_wrong + self.random
         if abs(total - 1) > 1e-9:
             raise InvalidInput("mix", f"the shares sum to {total:g}.", remedy="Make them sum to 1.")
 
@@ -46,7 +46,7 @@ class Mix:
         """
         shares: dict[Sampler, float] = {
             "random": self.random,
-            "uncertain": self.uncertain,
+            "uncertainty": self.uncertainty,
             "sure_but_wrong": self.sure_but_wrong,
         }
         whole = {name: int(share * count + 1e-9) for name, share in shares.items()}
@@ -59,12 +59,12 @@ class Mix:
         return whole
 
     def text(self) -> str:
-        """``uncertain=0.8,sure_but_wrong=0.1,random=0.1``, which ``parse`` reads back."""
+        """``uncertainty=0.8,sure_but_wrong=0.1,random=0.1``, which ``parse`` reads back."""
         return ",".join(f"{one.name}={getattr(self, one.name):g}" for one in fields(self))
 
     @classmethod
     def parse(cls, text: str) -> Mix:
-        """Reads ``uncertain=0.9,random=0.1``; a sampler that is not named has no share.
+        """Reads ``uncertainty=0.9,random=0.1``; a sampler that is not named has no share.
 
         Raises:
             InvalidInput: A name or a share is wrong.

@@ -20,7 +20,7 @@ from components.labeller.sampling.contradiction import contradiction
 from components.labeller.sampling.diversity import unlike
 from components.labeller.sampling.mix import Mix, Sampler
 from components.labeller.sampling.pool import Pool
-from components.labeller.sampling.uncertainty import uncertainty
+from components.labeller.sampling.uncertainty import uncertainty_of
 from ninefold.errors import UsageError
 
 Array = np.ndarray[Any, Any]
@@ -72,13 +72,13 @@ def pick(pool: Pool, count: int, mix: Mix, seed: int) -> list[Pick]:
     contradicted = np.argsort(-wrong, kind="stable")[: np.count_nonzero(wrong > 0)]
     wanted = unlike(contradicted, pool.traits, counts["sure_but_wrong"])
     picks = [_picked(pool, row, "sure_but_wrong", float(wrong[row])) for row in wanted]
-    lacking = counts["uncertain"] + counts["sure_but_wrong"] - len(wanted)
-    if mix.uncertain > 0 and lacking:
-        unsure = uncertainty(pool)
+    lacking = counts["uncertainty"] + counts["sure_but_wrong"] - len(wanted)
+    if mix.uncertainty > 0 and lacking:
+        unsure = uncertainty_of(pool)
         order = np.argsort(-unsure, kind="stable")
         order = order[~np.isin(order, wanted)]
         more = unlike(order, pool.traits, lacking, wanted)
-        picks += [_picked(pool, row, "uncertain", float(unsure[row])) for row in more]
+        picks += [_picked(pool, row, "uncertainty", float(unsure[row])) for row in more]
         wanted += more
     rest = np.setdiff1d(np.arange(len(pool)), wanted)
     drawn = _simple_random_sample(rest, min(len(rest), counts["random"]), dice) if mix.random > 0 else ()
@@ -114,7 +114,7 @@ def _reason(pool: Pool, row: int, sampler: Sampler) -> str:
             return "Drawn at random, so that the batch tells how good the model is on everything."
         case "sure_but_wrong" if pool.known is not None:
             return f"The model answered {answer}, and somebody said {pool.known[row]:g}."
-        case "uncertain" if pool.lower is not None and pool.upper is not None:
+        case "uncertainty" if pool.lower is not None and pool.upper is not None:
             return f"The model is unsure: {answer}, between {pool.lower[row]:.2f} and {pool.upper[row]:.2f}."
     return f"The model is unsure: a probability of {answer}."
 

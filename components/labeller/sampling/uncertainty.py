@@ -66,7 +66,7 @@ def disagreement(predictions: Array) -> Array:
     return np.asarray(predictions.std(axis=0))
 
 
-def uncertainty(pool: Pool) -> Array:
+def uncertainty_of(pool: Pool) -> Array:
     """How unsure the model is of each row, by what it answered: [rows], not below 0.
 
     Raises:
