@@ -19,6 +19,7 @@ from components.collector.source import check
 from components.featurizer.entity_keys import entity_keys
 from ninefold.dataset import REQUEST
 from ninefold.fields import Field
+from ninefold.truths import SOURCE, standing_rows
 from ninefold.usecase import History, UseCase, load_object
 from ninefold.windows.declaration import KNOWN_AT
 
@@ -121,17 +122,23 @@ def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, asked: pl.D
 
     fields = [use_case.fields[name] for name in use_case.key]
     source = truths.select(
-        *(pl.col(f.name).cast(_dtype(f)) for f in fields), pl.col("truth").cast(pl.Float64), pl.col(KNOWN_AT)
+        *(pl.col(f.name).cast(_dtype(f)) for f in fields),
+        pl.col("truth").cast(pl.Float64),
+        pl.col(KNOWN_AT),
+        # What the organisation keeps is its own word.
+        source=pl.lit("system"),
     )
     told = pl.DataFrame(pl.from_arrow(store.arrow("truths", use_case.name))).select(
-        "key", "received_at", "truth_id", KNOWN_AT, truth="value"
+        "key", "received_at", "truth_id", "source", KNOWN_AT, truth="value"
     )
-    newest = told.sort(KNOWN_AT, "received_at", "truth_id").unique("key", keep="last", maintain_order=True)
-    same = source.select(entity_keys(source, use_case.key), "truth", KNOWN_AT)
+    # One of each source: what a reader sees of a key at an earlier moment may be another's word.
+    newest = standing_rows(told, ["key", "source"])
+    same = source.select(entity_keys(source, use_case.key), "truth", KNOWN_AT, "source")
     new = asked.join(
-        newest.join(same, on=["key", "truth", KNOWN_AT], how="anti"), on="key", how="inner", maintain_order="left"
-    )
-    produced = frame_of(fields, map(orjson.loads, new["request"])).hstack(new.select("truth", KNOWN_AT))
+        newest.join(same, on=["key", "truth", KNOWN_AT, "source"], how="anti"),
+        on="key", how="inner", maintain_order="left",
+    )  # fmt: skip
+    produced = frame_of(fields, map(orjson.loads, new["request"])).hstack(new.select("truth", KNOWN_AT, "source"))
     return pl.concat([source, produced.select(source.columns)]).unique(maintain_order=True)
 
 
@@ -182,10 +189,10 @@ def bring_history(use_case: UseCase, settings: Settings) -> dict[str, Any]:
 
 
 def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame:
-    """Requests decided before ``until`` with the newest truth known by then: what a split divides.
+    """Requests decided before ``until`` with the truth that counted by then: what a split divides.
 
-    Columns: ``key``, ``decided_at``, ``truth``, ``truth_known_at``, ``request.<field>``. A request whose truth is not
-    known yet has a null truth, and is for others to count and drop.
+    Columns: ``key``, ``decided_at``, ``truth``, ``truth_known_at``, ``truth_source``, ``request.<field>``.
+    A request whose truth is not known yet has a null truth, and is for others to count and drop.
     """
     import polars as pl
 
@@ -196,7 +203,7 @@ def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame
         truths = truths.filter(pl.col(KNOWN_AT) < until)
         if use_case.decided_at is not None:
             requests = requests.filter(pl.col(use_case.decided_at) < until)
-    newest = truths.sort(KNOWN_AT).unique(subset=key, keep="last").rename({KNOWN_AT: "truth_known_at"})
+    newest = standing_rows(truths, key).rename({KNOWN_AT: "truth_known_at", "source": SOURCE})
     joined = requests.join(newest, on=key, how="left", maintain_order="left")
     decided = (
         pl.col(use_case.decided_at) if use_case.decided_at is not None else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
@@ -206,5 +213,6 @@ def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame
         decided.alias("decided_at"),
         "truth",
         "truth_known_at",
+        SOURCE,
         *(pl.col(f.name).alias(REQUEST + f.name) for f in use_case.request),
     )

@@ -13,6 +13,7 @@ from components.evaluator.comparison import Comparison, compare
 from components.evaluator.evaluation import Evaluation, evaluate
 from components.evaluator.latency import Latency
 from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
+from components.evaluator.sources import SourceValues
 from ninefold.fields import Columns
 from ninefold.signature import InputStatistics
 
@@ -78,6 +79,8 @@ class Evidence:
         notes: Of the test set's card: how history was divided, what was dropped and why.
     """
 
+        nominal: Share of truths that a candidate's intervals have to hold; None where none are declared.
+        sources: The metric apart by who told the truth; shown, and never decided by.
     baseline: Evaluation | None
     incumbent: Evaluation | None
     candidate: Evaluation | None
@@ -92,6 +95,8 @@ class Evidence:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+    nominal: float | None = None
+    sources: tuple[SourceValues, ...] = ()
         """A JSON object that ``from_json`` reads back."""
         parts = ("baseline", "incumbent", "candidate", "against_baseline", "against_incumbent")
         return {
@@ -107,6 +112,8 @@ class Evidence:
             "notes": dict(self.notes),
         }
 
+            "nominal": self.nominal,
+            "sources": [values.to_json() for values in self.sources],
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
         """Reads what ``to_json`` wrote."""
@@ -135,6 +142,8 @@ class Evidence:
             notes=document["notes"],
         )
 
+            nominal=document.get("nominal"),
+            sources=tuple(SourceValues.from_json(values) for values in document.get("sources", ())),
 
 def gather(
     use_case: UseCase,

@@ -80,6 +80,10 @@ def compose(
             )
         )  # fmt: skip
     if pictured and (line := pictures.by_block(models, use_case.metric.unit)):
+    if bounded := [(role, e.interval) for role, e in models if e.interval is not None]:
+        sections.append(_intervals(bounded, use_case))
+    if evidence.sources:
+        sections.append(_sources(evidence))
         sections.append(
             Section(
                 title="Block by block", picture=("blocks", line),
@@ -159,6 +163,53 @@ def _confusion(models: list[tuple[str, Evaluation]]) -> Table:
 
 
 def _slices(
+def _intervals(models: list[tuple[str, IntervalQuality]], use_case: UseCase) -> Section:
+    """What intervals hold and how wide they are, whole and by slice."""
+    unit = use_case.target.unit or ""
+    rows = [
+        ("Truths inside", *(f"{_share(q.coverage.value)} [{_shares(q.coverage)}]" for _, q in models)),
+        ("Mean width", *(f"{_number(q.width.value, unit)} [{_range(q.width)}]" for _, q in models)),
+        ("Rows with an interval", *(f"{q.rows:,}" for _, q in models)),
+    ]
+    found = [{(s.field, s.value): s for s in q.slices} for _, q in models]
+    for field, value in list(found[-1])[:SHOWN_SLICES]:
+        cells = []
+        for slices in found:
+            one = slices.get((field, value))
+            small = " (small)" if one is not None and one.small else ""
+            cells.append(f"{_share(one.coverage)}, {_number(one.width, unit)}{small}" if one is not None else "–")
+        rows.append((f"{field} = {value}", *cells))
+    return Section(
+        title="Intervals",
+        words=f"{_share(models[-1][1].nominal)} of the truths are promised to lie inside. In brackets stands the 95 % "
+        "interval over blocks; by slice: truths inside, mean width.",
+        table=Table(header=("", *(role.capitalize() for role, _ in models)), rows=tuple(rows)),
+    )
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if math.isfinite(share) else "undefined"
+
+
+def _shares(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return "unknown"
+    return f"{_share(interval.low)} to {_share(interval.high)}"
+
+
+def _sources(evidence: Evidence) -> Section:
+    """The metric apart by who told the truth."""
+    roles = list(evidence.sources[0].values)
+    rows = tuple(
+        (one.source, f"{one.rows:,}", *(_number(one.values[role]) for role in roles)) for one in evidence.sources
+    )
+    return Section(
+        title="By who told the truth",
+        words="What users say is shown beside the rest; it decides nothing.",
+        table=Table(header=("", "Rows", *(role.capitalize() for role in roles)), rows=rows),
+    )
+
+
     use_case: UseCase, evidence: Evidence, models: list[tuple[str, Evaluation]], picture: tuple[str, str] | None
 ) -> Section:
     compared = {(s.field, s.value): s.comparison for s in evidence.slices}

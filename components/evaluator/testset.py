@@ -17,6 +17,8 @@ import numpy as np
 from ninefold.dataset import INPUT, REQUEST, DatasetCard, columns_of, local_path, read_card, read_dataset, to_numpy
 from ninefold.errors import DataError, InvalidInput, NotFound
 from ninefold.fields import Columns, Input
+from ninefold.records import TruthSource
+from ninefold.truths import EVIDENCE, SOURCE
 
 if TYPE_CHECKING:
     from ninefold.settings import Settings
@@ -38,6 +40,7 @@ class TestSet:
         request: Request columns.
         inputs: The model's input columns, in the order of the signature.
         card: What the data set says of itself.
+        sources: Who told each row's truth; empty where nobody noted it.
     """
 
     __test__ = False  # pytest takes a class with this name for a group of tests.
@@ -49,6 +52,7 @@ class TestSet:
     request: Columns
     inputs: Columns
     card: DatasetCard
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -87,8 +91,12 @@ class TestSet:
         return np.array([i for i, _ in found], dtype=int), np.array([value for _, value in found], dtype=float)
 
 
-def read_test_set(uri: str) -> TestSet:
-    """Reads a test set.
+def read_test_set(uri: str, told_by: Collection[TruthSource] = EVIDENCE) -> TestSet:
+    """Reads a test set: by default without the rows whose truth a user alone told, which judge nothing.
+
+    Args:
+        uri: The data set.
+        told_by: Whose truths are wanted; where the data set names nobody, all are the organisation's own.
 
     Raises:
         DataError: The file is no data set, holds a row without a truth or a block, or repeats a key.
@@ -103,6 +111,8 @@ def read_test_set(uri: str) -> TestSet:
     repeated = len(frame) - frame["key"].n_unique()
     if repeated:
         raise DataError(f"{uri}: {repeated:,} rows repeat a key.", remedy="Sanitise it: ninefold run training")
+    if SOURCE in frame.columns:
+        frame = frame.filter(frame[SOURCE].fill_null("system").is_in(list(told_by)))
     inputs = columns_of(frame, INPUT)
     return TestSet(
         keys=tuple(frame["key"].to_list()),
@@ -112,6 +122,7 @@ def read_test_set(uri: str) -> TestSet:
         request=columns_of(frame, REQUEST),
         inputs={i.name: inputs[i.name] for i in card.signature.inputs},
         card=card,
+        sources=tuple(frame[SOURCE].fill_null("system").to_list()) if SOURCE in frame.columns else (),
     )
 
 

@@ -22,6 +22,7 @@ from ninefold.features import FeatureView, window_feature_view, with_lengths
 from ninefold.fields import NUMERIC, Columns, Kind
 from ninefold.settings import Settings
 from ninefold.signature import Signature
+from ninefold.truths import SOURCE, standing_rows
 from ninefold.usecase import UseCase
 from ninefold.windows.batch import changelog
 from ninefold.windows.declaration import KNOWN_AT
@@ -44,7 +45,8 @@ def featurize(
     Args:
         use_case: Whose.
         requests: The request's fields; other columns are ignored.
-        truths: The key's fields, ``truth`` and ``known_at``; of several for a key the newest known counts.
+        truths: The key's fields, ``truth`` and ``known_at``, and where it is known ``source``; of several for a key
+            one counts by ``ninefold.truths``.
         lengths: Window name → length; a window that is not named keeps its own.
         settings: Say where history and the feature store lie.
         reference: What ``load_use_case`` finds the use case by, for the signature; None for its name.
@@ -86,13 +88,15 @@ def dataset(
     columns = {**columns_of(base, REQUEST), **columns_of(base, FEATURE)}
     inputs = _inputs(use_case, columns, len(base))
     key = entity_keys(requests, use_case.key)
-    truth = _newest_truths(use_case, truths, key)
+    told = _standing_truths(use_case, truths, key)
+    truth = told["truth"]
     frame = pl.DataFrame(
         {
             "key": key,
             "decided_at": _decided_at(use_case, requests),
             "block": _blocks(use_case, columns_of(base, REQUEST), len(base)),
             "truth": truth,
+            SOURCE: told[SOURCE],
             "baseline": _baseline(use_case, inputs),
             "weight": pl.repeat(1.0, len(base), eager=True),
         }
@@ -252,8 +256,9 @@ def _check_length(what: str, values: np.ndarray[Any, Any], rows: int) -> None:
         raise DataError(f"{what} has shape {values.shape} for {rows:,} rows.", remedy="Return one value a row.")
 
 
-def _newest_truths(use_case: UseCase, truths: pl.DataFrame, key: pl.Series) -> pl.Series:
-    known = pl.DataFrame({"key": entity_keys(truths, use_case.key), "truth": truths["truth"].cast(pl.Float64)})
-    known = known.with_columns(truths[KNOWN_AT]).sort(KNOWN_AT, maintain_order=True)
-    newest = known.unique("key", keep="last").select("key", "truth")
-    return key.to_frame().join(newest, on="key", how="left", maintain_order="left")["truth"]
+def _standing_truths(use_case: UseCase, truths: pl.DataFrame, key: pl.Series) -> pl.DataFrame:
+    """Of each key the truth that counts, and who told it."""
+    told = truths.select(pl.col("truth").cast(pl.Float64), KNOWN_AT, *(c for c in ("source",) if c in truths.columns))
+    standing = standing_rows(told.with_columns(entity_keys(truths, use_case.key)), ["key"])
+    joined = key.to_frame().join(standing, on="key", how="left", maintain_order="left")
+    return joined.select("truth", pl.col("source").alias(SOURCE))

@@ -12,6 +12,7 @@ from components.featurizer.historical import featurize
 from ninefold.dataset import PARTS, REQUEST, DatasetCard, write_dataset
 from ninefold.features import with_lengths
 from ninefold.settings import Settings
+from ninefold.truths import SOURCE
 from ninefold.usecase import UseCase, load_use_case
 from ninefold.windows.declaration import KNOWN_AT
 
@@ -67,6 +68,7 @@ def requests_and_truths(use_case: UseCase, examples: pl.DataFrame) -> tuple[pl.D
         *(pl.col(REQUEST + name).alias(name) for name in use_case.key),
         "truth",
         pl.col("truth_known_at").alias(KNOWN_AT),
+        pl.col(SOURCE).alias("source"),
     ).filter(pl.col("truth").is_not_null())
     return requests, truths
 

@@ -13,6 +13,7 @@ from ninefold.dataset import FEATURE, REQUEST
 from ninefold.errors import DataError
 from ninefold.fields import NUMERIC, Kind
 from ninefold.store import Store
+from ninefold.truths import EVIDENCE, SOURCE, standing_rows
 from ninefold.usecase import UseCase
 
 SHADOW = "shadow"
@@ -26,7 +27,9 @@ def read_joined(
 ) -> pl.DataFrame:
     """Predictions for decision moments in [since, until) with what is known of their truths.
 
-    A truth joins every prediction of its key; of several the newest known counts, and the delay is that of the first.
+    A truth joins every prediction of its key; of several one counts by ``ninefold.truths``, and the delay is that of
+    the first. ``truth`` is never a user's: feedback raises no alert about losses and asks for no training. What users
+    say of a key stands beside it, in ``said``.
 
     Args:
         store: The production database.
@@ -37,8 +40,8 @@ def read_joined(
 
     Returns:
         ``prediction_id, key, decided_at, received_at, version, cohort, value, fallback, latency_ms``, ``flags`` (list),
-        ``truth``, ``first_known_at`` (null while unknown), ``request.<field>`` and ``feature.<logical name>``;
-        by decision moment.
+        ``truth``, ``truth_source``, ``first_known_at``, ``said`` (null while unknown), ``request.<field>`` and
+        ``feature.<logical name>``; by decision moment.
     """
     frame = pl.DataFrame(pl.from_arrow(store.arrow("predictions", use_case.name, since, until)))
     frame = frame.with_columns(pl.col("decided_at", "received_at").cast(_TIME))
@@ -46,18 +49,19 @@ def read_joined(
     known_since = since if use_case.decided_at is not None else None
     past_last = None if known_until is None else known_until + timedelta(microseconds=1)
     truths = pl.DataFrame(pl.from_arrow(store.arrow("truths", use_case.name, known_since, past_last)))
-    newest = (
-        truths.sort("known_at", "received_at", "truth_id")
-        .group_by("key", maintain_order=True)
-        .agg(truth=pl.col("value").last(), first_known_at=pl.col("known_at").first().cast(_TIME))
-    )
+    told = truths.filter(pl.col("source").is_in(EVIDENCE))
+    first = told.group_by("key").agg(first_known_at=pl.col("known_at").min().cast(_TIME))
+    counting = standing_rows(told, ["key"]).select("key", pl.col("source").alias(SOURCE), truth="value")
+    said = standing_rows(truths, ["key"], ("user",)).select("key", said="value")
     kinds: dict[str, Kind] = {
         feature: kind
         for view in use_case.feature_views()
         for feature, kind in zip(view.features, view.kinds, strict=True)
     }
     return (
-        frame.join(newest, on="key", how="left", maintain_order="left")
+        frame.join(counting, on="key", how="left", maintain_order="left")
+        .join(first, on="key", how="left", maintain_order="left")
+        .join(said, on="key", how="left", maintain_order="left")
         .with_columns(_documents(frame["flags"], pl.List(pl.String)).alias("flags"))
         .drop("request", "features", "use_case", "request_id")
         .hstack(_fields(frame["request"], {f.name: f.kind for f in use_case.request}, REQUEST))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.preparer.balance import augment, oversample
+from components.preparer.feedback import share_of_users, told_by_user, weighted
 from components.preparer.sanitise import sanitise
 from components.preparer.split import Parts
 from ninefold.dataset import PARTS
@@ -51,9 +52,14 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
         clean = sanitise(getattr(parts, name), use_case)
         frames[name] = clean.frame
         notes[name] = {"rows": len(clean.frame), "dropped": dict(clean.dropped), "nulled": dict(clean.nulled)}
-        if clean.frame.is_empty():
+        users = told_by_user(clean.frame)
+        if users:
+            notes[name]["told by users"] = users
+        if len(clean.frame) == users:
+            alone = " but what users alone say, which decides nothing" if users else ""
             raise DataError(
-                f"The {name} part of {use_case.name} has no rows. Split: {parts.notes}; dropped: {clean.dropped}.",
+                f"The {name} part of {use_case.name} has no rows{alone}. Split: {parts.notes}; dropped: "
+                f"{clean.dropped}.",
                 remedy="Choose another end (--until) or another split.",
             )
     training = frames["training"]
@@ -69,3 +75,7 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
         training = oversample(training, use_case.oversample)
         notes["training"]["oversampled"] = len(training) - before
     return Prepared(training=training, validation=frames["validation"], test=frames["test"], notes=notes)
+    if notes["training"].get("told by users"):
+        # Last, so that repeated and added rows count for what they weigh.
+        training = weighted(training, use_case.feedback)
+        notes["training"]["users' share of the weight"] = share_of_users(training)

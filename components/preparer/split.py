@@ -4,6 +4,7 @@ By time: the last stretch before ``until`` is the test set, the one before it va
 belongs to training only if its truth was *known* when validation began, or the model would have been trained on what
 nobody knew yet; likewise for validation and the test. Where there is no time: by a salted hash of the key, stratified
 by the truth. Either way a key is in one part only, and a row is in a part or counted by the reason why it is in none.
+Rows that a user alone told the truth of train, with little weight, and are shown beside the test; they choose nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from ninefold.clock import format_instant
 from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError, UsageError
+from ninefold.truths import SOURCE
 from ninefold.usecase import HashSplit, TimeSplit, UseCase
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 KNOWN_AT = "truth_known_at"
 """Column with the instant at which a row's truth became known; where it is missing, that can't be checked, and the
 notes say so."""
+
+USER_ALONE = "told by a user alone: chooses no model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +147,16 @@ def _by_hash(frame: pl.DataFrame, declared: HashSplit, *, binary: bool) -> Parts
     # By key, not by row: a key's rows stay together. Sorted, so that the order of the rows means nothing.
     truth = pl.col("truth").cast(pl.Float64)
     keys = (
-        frame.filter(pl.col("key").is_not_null()).group_by("key").agg(truth.filter(truth.is_finite()).max()).sort("key")
+        frame.filter(pl.col("key").is_not_null())
+        .group_by("key")
+        .agg(truth.filter(truth.is_finite()).max(), told=_told_by_user(frame).any())
+        .sort("key")
     )
     names = keys["key"].to_list()
-    strata = _strata(keys["truth"].fill_null(float("nan")).to_numpy(), binary=binary)
+    # What users say moves no other key from one part to another.
+    trusted = pl.when(~pl.col("told")).then("truth").fill_null(float("nan"))
+    strata = _strata(keys.select(trusted).to_series().to_numpy(), binary=binary)
+    strata = np.where(keys["told"].to_numpy(), -2, strata)
     hashes = np.array([stable_hash(declared.salt, key) for key in names], dtype=np.uint64)
     part = np.zeros(len(names), dtype=np.int32)
     for stratum in np.unique(strata):
@@ -184,9 +194,20 @@ def _first(reasons: Mapping[str, pl.Expr]) -> pl.Expr:
     return pl.coalesce([pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items()])
 
 
+def _told_by_user(frame: pl.DataFrame) -> pl.Expr:
+    """Whether nobody but a user told a row's truth; of a data set that doesn't say, false."""
+    import polars as pl
+
+    if SOURCE not in frame.columns:
+        return pl.lit(value=False)
+    return (pl.col(SOURCE) == "user").fill_null(value=False)
+
+
 def _parts(placed: pl.DataFrame, notes: Mapping[str, Any]) -> Parts:
     import polars as pl
 
+    chooses = _first({USER_ALONE: (pl.col("_part") == 1) & _told_by_user(placed)})
+    placed = placed.with_columns(_reason=pl.coalesce("_reason", chooses))
     kept = placed.filter(pl.col("_reason").is_null())
     frames = [kept.filter(pl.col("_part") == place).drop("_part", "_reason") for place in range(len(PARTS))]
     dropped = placed["_reason"].drop_nulls().value_counts().sort("_reason")

@@ -24,6 +24,7 @@ from ninefold.store.rows import (
 )  # fmt: skip
 from ninefold.store.tables import conflicts, events, predictions, truths
 from ninefold.store.writing import Preparing, Written, write, write_rows
+from ninefold.truths import RANK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 RecordKind = Literal["predictions", "truths", "events"]
 
 _FETCH = 2_000
-_NEWEST = (truths.c.known_at_us.desc(), truths.c.received_at_us.desc(), truths.c.truth_id.desc())
-"""Newest known first; of two known at the same instant the one received later, then the one with the greater id."""
 
 _T = TypeVar("_T", Prediction, Truth, Event)
 
@@ -104,21 +103,22 @@ class Records(Database):
         return None if row is None else PREDICTIONS.from_row(row)
 
     def truths(self, use_case: str, *, known_until: datetime | None = None) -> Iterator[Truth]:
-        """The newest known truth of each key, by key.
+        """Of each key the truth that counts (``truths.precedence``), by key.
 
         Args:
             use_case: Name of the use case.
             known_until: What was known at this instant; None for all that is known.
         """
-        rank = sa.func.row_number().over(partition_by=truths.c.key, order_by=_NEWEST)
+        rank = sa.func.row_number().over(partition_by=truths.c.key, order_by=_standing_first(truths))
         ranked = (
             sa.select(truths, rank.label("rank")).where(truths.c.use_case == use_case, *_known(known_until)).subquery()
         )
         yield from self._records(TRUTHS, sa.select(ranked).where(ranked.c.rank == 1).order_by(ranked.c.key))
 
     def truth_history(self, use_case: str, key: str) -> list[Truth]:
-        """Every truth of a key, newest known first."""
-        query = sa.select(truths).where(truths.c.use_case == use_case, truths.c.key == key).order_by(*_NEWEST)
+        """Every truth of a key, the one that counts first."""
+        of_key = (truths.c.use_case == use_case, truths.c.key == key)
+        query = sa.select(truths).where(*of_key).order_by(*_standing_first(truths))
         return list(self._records(TRUTHS, query))
 
     def joined(
@@ -128,7 +128,7 @@ class Records(Database):
         until: datetime | None = None,
         known_until: datetime | None = None,
     ) -> Iterator[Joined]:
-        """Predictions with the newest truth of their key, by decision moment, streaming.
+        """Predictions with the truth that counts of their key, by decision moment, streaming.
 
         Args:
             use_case: Name of the use case.
@@ -141,7 +141,7 @@ class Records(Database):
             sa.select(inner.c.truth_id)
             .where(inner.c.use_case == predictions.c.use_case, inner.c.key == predictions.c.key)
             .where(*_known(known_until, inner))
-            .order_by(inner.c.known_at_us.desc(), inner.c.received_at_us.desc(), inner.c.truth_id.desc())
+            .order_by(*_standing_first(inner))
             .limit(1)
             .correlate(predictions)
             .scalar_subquery()
@@ -249,6 +249,12 @@ class Records(Database):
         # Both are closed when a reader stops half-way.
         with self.reading() as connection, connection.execution_options(yield_per=_FETCH).execute(query) as result:
             yield from result
+
+
+def _standing_first(table: Any) -> tuple[ColumnElement[Any], ...]:
+    """``truths.precedence`` in SQL, the greatest first."""
+    rank = sa.case(RANK, value=table.c.source, else_=-1)
+    return rank.desc(), table.c.known_at_us.desc(), table.c.received_at_us.desc(), table.c.truth_id.desc()
 
 
 def _between(time: ColumnElement[int], since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:

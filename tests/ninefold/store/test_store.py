@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ninefold.clock import EventClock
 from ninefold.errors import DataError, NotFound, StoreError
-from ninefold.records import Event, Prediction, Truth
+from ninefold.records import Event, Prediction, Truth, TruthSource
 from ninefold.store import Measurement, Run, Store, open_store
 from ninefold.store.rows import EVENTS
 from ninefold.store.writing import CHUNK, EVENTS_LOCK, insert_new
@@ -166,13 +166,22 @@ class TestPredictions:
 
 class TestTruths:
     def test_history_is_kept_and_the_newest_known_wins(self, store: Store) -> None:
-        first, corrected = truth(1), truth(2, known_at=START + timedelta(hours=1), source="user", annotator="ann")
+        first, corrected = truth(1), truth(2, known_at=START + timedelta(hours=1))
         assert store.write_truths([corrected]) == 1
         assert store.write_truths([first, corrected]) == 1
         assert list(store.truths("arrivals")) == [corrected]
         assert list(store.truths("arrivals", known_until=START)) == [first]
         assert list(store.truths("arrivals", known_until=START - timedelta(microseconds=1))) == []
         assert store.truth_history("arrivals", "a") == [corrected, first]
+
+    def test_the_organisations_own_word_stands_whatever_users_say_later(self, store: Store) -> None:
+        later = START + timedelta(days=1)
+        own, said = truth(1), truth(2, known_at=later, source="user", annotator="ann")
+        labelled = truth(3, known_at=START - timedelta(hours=1), source="labeller")
+        store.write_truths([said, own, labelled])
+        assert list(store.truths("arrivals")) == [own]
+        assert list(store.truths("arrivals", known_until=START - timedelta(minutes=1))) == [labelled]
+        assert store.truth_history("arrivals", "a") == [own, labelled, said]
 
     def test_ties_go_by_receipt_and_then_by_id_whatever_the_locale(self, store: Store) -> None:
         late = truth(0, received_at=START + timedelta(seconds=1))
@@ -380,27 +389,35 @@ class TestArrow:
 
 
 def _newest(truths: Sequence[Truth]) -> Truth:
-    return max(truths, key=lambda t: (t.known_at, t.received_at, t.truth_id))
+    trusted = ["user", "labeller", "system"]
+    return max(truths, key=lambda t: (trusted.index(t.source), t.known_at, t.received_at, t.truth_id))
 
 
 _use_cases = itertools.count()
 _MOMENTS = st.integers(0, 3).map(lambda n: START + timedelta(seconds=n))
-_HISTORIES = st.lists(st.tuples(st.sampled_from("abc"), _MOMENTS, _MOMENTS), min_size=1, max_size=12)
+_SOURCES = st.sampled_from(["system", "user", "labeller"])
+_HISTORIES = st.lists(st.tuples(st.sampled_from("abc"), _MOMENTS, _MOMENTS, _SOURCES), min_size=1, max_size=12)
 # A store per example would take most of the time; each example has a use case of its own instead.
 _laws = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_laws
 @given(history=_HISTORIES, data=st.data())
-def test_the_newest_known_truth_wins_whenever_and_however_often_it_came(
-    store: Store, history: list[tuple[str, datetime, datetime]], data: st.DataObject
+def test_the_most_trusted_newest_known_truth_wins_whenever_and_however_often_it_came(
+    store: Store, history: list[tuple[str, datetime, datetime, TruthSource]], data: st.DataObject
 ) -> None:
     use_case = f"case{next(_use_cases)}"
     truths = [
         truth(
-            use_case=use_case, truth_id=f"{use_case}-{n}", key=key, value=float(n), known_at=known, received_at=received
+            use_case=use_case,
+            truth_id=f"{use_case}-{n}",
+            key=key,
+            value=float(n),
+            known_at=known,
+            received_at=received,
+            source=source,
         )
-        for n, (key, known, received) in enumerate(history)
+        for n, (key, known, received, source) in enumerate(history)
     ]
     arrivals = data.draw(st.permutations(truths + data.draw(st.lists(st.sampled_from(truths), max_size=6))))
     new = 0
