@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import signal
 import subprocess
@@ -91,7 +92,12 @@ def serve(settings: Settings, tell: Tell, *, ready: Callable[[str], None]) -> in
 
 
 def silent_environment(place: Path, who: Credentials) -> dict[str, str]:
-    """What Label Studio is told: who its administrator is, and to ask and tell nobody outside of this machine."""
+    """What Label Studio is told: who its administrator is, and to ask and tell nobody outside of this machine.
+
+    Some of what it asks has no switch (the tips on its first page come from GitHub): a proxy that isn't there ends it.
+    """
+    everywhere, here = ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("127.0.0.0/8")
+    elsewhere = [*everywhere.address_exclude(here), ipaddress.ip_network("::/0")]
     return {
         "LABEL_STUDIO_BASE_DATA_DIR": str(place / "data"),
         "LABEL_STUDIO_USERNAME": who.username,
@@ -100,14 +106,15 @@ def silent_environment(place: Path, who: Credentials) -> dict[str, str]:
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         # Strangers who reach the port can't make themselves accounts; who has an invitation can.
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-        "COLLECT_ANALYTICS": "false",
         "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
         "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
-        "LATEST_VERSION_CHECK": "false",
-        "SENTRY_DSN": "",
-        "FRONTEND_SENTRY_DSN": "",
-        "LABEL_STUDIO_HIDE_HEIDI_TIPS": "true",
-        "HIDE_HEIDI_TIPS": "true",
+        "LABEL_STUDIO_SENTRY_DSN": "",
+        "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
+        # Its webhook and its imports reach this machine alone: by default they reach all but this machine.
+        "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS": "false",
+        "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS": ",".join(map(str, elsewhere)),
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:1"),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
     }
 
 
