@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := $(addprefix --extra ,features training serving gateway monitoring cluster usecases bench dev)
+EXTRAS := $(addprefix --extra ,features training serving formats gateway monitoring cluster usecases bench dev)
 # What each image installs beside the core. An image's versions are those of all.txt, which the tests run with.
-IN_PIPELINE := features training monitoring cluster usecases
+IN_PIPELINE := features training formats monitoring cluster usecases
 IN_SERVING := serving cluster
 IN_LABELLING := labelling
 # Of images: their base and where their names begin; the engine, found when not named; flags of its build and run.
@@ -73,6 +73,7 @@ lock: install  ## Renew requirements/ from pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_PIPELINE)) --overrides requirements/left-out-of-pipeline.txt --output-file requirements/pipeline.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_SERVING)) --overrides requirements/left-out-of-serving.txt --output-file requirements/serving.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_LABELLING)) --output-file requirements/labelling.txt pyproject.toml
+	@echo scikit-learn skops | tr ' ' '\n' | $(LOCK) --universal --no-annotate --constraint requirements/all.txt --output-file components/model_builder/formats/environment.txt -
 	@echo 'label-studio>=1.23,<2' | $(LOCK) --universal --output-file requirements/label-studio.txt -
 
 images:  ## Build the images, with docker, podman or buildah

@@ -4,23 +4,25 @@ The digest is the SHA-256 of the canonical ``package.json``, which holds the SHA
 kept outside of the package, vouches for all of it.
 """
 
-from ninefold.package.files import MANIFEST, MODEL, read_package, verify_package, write_package
+from ninefold.package.files import ENVIRONMENT, MANIFEST, MODEL, MODELS, read_package, verify_package, write_package
 from ninefold.package.predictors import (
     BOUNDED,
     OUTPUT,
-    TENSORS,
     BaselinePredictor,
     OnnxPredictor,
     Predictor,
     load_predictor,
     predict_bounded,
-    tensors,
+    predictor_of,
 )
+from ninefold.package.rows import TENSORS, tensors
 
 __all__ = [
     "BOUNDED",
+    "ENVIRONMENT",
     "MANIFEST",
     "MODEL",
+    "MODELS",
     "OUTPUT",
     "TENSORS",
     "BaselinePredictor",
@@ -28,6 +30,7 @@ __all__ = [
     "Predictor",
     "load_predictor",
     "predict_bounded",
+    "predictor_of",
     "read_package",
     "tensors",
     "verify_package",

@@ -26,6 +26,12 @@ MANIFEST = "package.json"
 MODEL = "model.onnx"
 """The file with the graph, in the format ``onnx``."""
 
+MODELS = {"onnx": MODEL, "pmml": "model.pmml", "skops": "model.skops"}
+"""Format → the file with the model."""
+
+ENVIRONMENT = "environment.txt"
+"""The file with the versions that a model of format ``skops`` needs, and their hashes, as pip takes it."""
+
 MAX_MANIFEST_BYTES = 32 * 2**20
 MAX_PACKAGE_BYTES = 1024 * 2**20
 """A package over this size is refused: a model server reads it into memory."""

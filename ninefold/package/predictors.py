@@ -1,4 +1,4 @@
-"""Loading a package and asking it: the ONNX graph, or the baseline's own code. Needs numpy and ONNX Runtime alone."""
+"""Loading a package and asking it: an ONNX graph, the baseline's own code, or a format that needs an extra."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ninefold.errors import ConfigurationError, InvalidInput, PackageError
+from ninefold.errors import ConfigurationError, PackageError
 from ninefold.fields import Columns, Input
-from ninefold.package.files import MODEL, read_package
+from ninefold.package.files import ENVIRONMENT, MODELS, read_package
+from ninefold.package.rows import TENSORS, check_columns, columns_of, tensors, wrong_value, wrong_width
 from ninefold.signature import PackageManifest, Signature
 from ninefold.usecase import load_object, module_digest
 
@@ -24,13 +25,6 @@ OUTPUT = "prediction"
 
 BOUNDED = (OUTPUT, "lower", "upper")
 """The outputs of a graph whose signature names an interval, [N] each; lower <= prediction <= upper, row by row."""
-
-TENSORS: Mapping[str, tuple[str, str]] = {
-    "number": ("numbers", "tensor(float)"),
-    "category": ("categories", "tensor(string)"),
-    "text": ("texts", "tensor(string)"),
-}
-"""Kind → the tensor that holds its inputs, [N, number of inputs of the kind] in signature order, and its type."""
 
 _NAN = math.nan
 
@@ -78,15 +72,43 @@ def load_predictor(folder: str | Path, digest: str) -> Predictor:
         digest: Its digest, from outside of the package.
 
     Raises:
-        PackageError: The package is damaged or foreign, or its graph does not fit its signature, or its baseline's code
+        PackageError: The package is damaged or foreign, or its model does not fit its signature, or its baseline's code
             is not the code that it names.
+        ConfigurationError: What reads the package's format is not installed here, or in another version.
     """
     manifest, files = read_package(folder, digest)
+    try:
+        return predictor_of(manifest, files)
+    except KeyError as error:
+        raise PackageError(
+            f"{folder} has format {manifest.format!r} and no {error.args[0]}; it can't be loaded."
+        ) from error
+
+
+def predictor_of(manifest: PackageManifest, files: Mapping[str, bytes]) -> Predictor:
+    """What answers for a package's files, by the format that its manifest names.
+
+    Args:
+        manifest: The manifest.
+        files: File name → content, verified.
+
+    Raises:
+        KeyError: The format's file is not among them; or there is no such format.
+        ConfigurationError: What reads the format is not installed here.
+        PackageError: The files are not what the signature says, or hold what is not read.
+    """
     if manifest.format == "baseline":
         return BaselinePredictor(manifest)
-    if manifest.format != "onnx" or MODEL not in files:
-        raise PackageError(f"{folder} has format {manifest.format!r} and no {MODEL}; it can't be loaded.")
-    return OnnxPredictor(manifest, files[MODEL])
+    model = files[MODELS.get(manifest.format, "file of that format")]
+    if manifest.format == "pmml":
+        from ninefold.package.pmml import PmmlPredictor
+
+        return PmmlPredictor(manifest, model)
+    if manifest.format == "skops":
+        from ninefold.package.skops_object import SkopsPredictor
+
+        return SkopsPredictor(manifest, model, files[ENVIRONMENT])
+    return OnnxPredictor(manifest, model)
 
 
 class OnnxPredictor:
@@ -145,7 +167,7 @@ class OnnxPredictor:
         width = len(self._inputs)
         for row in rows:
             if len(row) != width:
-                raise _wrong_width(rows, width)
+                raise wrong_width(rows, width)
         feeds: dict[str, Array] = {}
         if self._numbers:
             places = self._numbers
@@ -153,14 +175,14 @@ class OnnxPredictor:
                 # array refuses strings, which numpy would parse, and takes None only as NaN.
                 flat = array("f", [_NAN if (value := row[i]) is None else value for row in rows for i in places])
             except (TypeError, OverflowError):
-                raise _wrong_value(rows, self._inputs) from None
+                raise wrong_value(rows, self._inputs) from None
             feeds["numbers"] = np.frombuffer(flat, dtype=np.float32).reshape(len(rows), len(places))
         for name, places in (("categories", self._categories), ("texts", self._texts)):
             if places:
                 strings = ["" if (value := row[i]) is None else value for row in rows for i in places]
                 for value in strings:
                     if type(value) is not str:
-                        raise _wrong_value(rows, self._inputs)
+                        raise wrong_value(rows, self._inputs)
                 tensor = np.empty(len(strings), dtype=object)
                 tensor[:] = strings
                 feeds[name] = tensor.reshape(len(rows), len(places))
@@ -214,30 +236,13 @@ class BaselinePredictor:
 
     def predict_rows(self, rows: Sequence[Sequence[Any]]) -> Array:
         """See ``Predictor.predict_rows``."""
-        import numpy as np
-
-        width = len(self._inputs)
-        for row in rows:
-            if len(row) != width:
-                raise _wrong_width(rows, width)
-        columns: dict[str, Array] = {}
-        for place, declared in enumerate(self._inputs):
-            values = [row[place] for row in rows]
-            wanted = (int, float) if declared.kind == "number" else str
-            if not all(value is None or isinstance(value, wanted) for value in values):
-                raise _wrong_value(rows, self._inputs)
-            if declared.kind == "number":
-                columns[declared.name] = np.array(values, dtype=np.float64)
-            else:
-                columns[declared.name] = np.empty(len(values), dtype=object)
-                columns[declared.name][:] = values
-        return self.predict_columns(columns)
+        return self.predict_columns(columns_of(rows, self._inputs))
 
     def predict_columns(self, columns: Columns) -> Array:
         """See ``Predictor.predict_columns``."""
         import numpy as np
 
-        _check_columns(self._inputs, columns)
+        check_columns(self._inputs, columns)
         return np.asarray(self._function(columns), dtype=np.float64)
 
 
@@ -255,38 +260,10 @@ def predict_bounded(predictor: Predictor, columns: Columns) -> tuple[Array, Arra
     return predictor.predict_columns(columns), None
 
 
-def tensors(inputs: Sequence[Input], columns: Columns) -> dict[str, Array]:
-    """The graph's tensors from whole columns: numbers float32 with null as NaN, strings with null as ``""``.
-
-    Raises:
-        InvalidInput: An input is missing.
-    """
-    import numpy as np
-
-    _check_columns(inputs, columns)
-    feeds: dict[str, Array] = {}
-    for kind, (name, _) in TENSORS.items():
-        of_kind = [columns[declared.name] for declared in inputs if declared.kind == kind]
-        if not of_kind:
-            continue
-        feeds[name] = np.empty((len(of_kind[0]), len(of_kind)), dtype=np.float32 if kind == "number" else object)
-        # A number beyond float32 is infinite there, and meant to be: it lies on the same side of every threshold.
-        with np.errstate(over="ignore"):
-            for place, column in enumerate(of_kind):
-                feeds[name][:, place] = column if kind == "number" else ["" if v is None else v for v in column]
-    return feeds
-
-
 def _nothing() -> Array:
     import numpy as np
 
     return np.empty(0, dtype=np.float32)
-
-
-def _check_columns(inputs: Sequence[Input], columns: Columns) -> None:
-    missing = [declared.name for declared in inputs if declared.name not in columns]
-    if missing:
-        raise InvalidInput(missing[0], "is missing.", remedy=f"The model needs {', '.join(i.name for i in inputs)}.")
 
 
 def _places(inputs: Sequence[Input], kind: str) -> tuple[int, ...]:
@@ -306,20 +283,3 @@ def _check_graph(session: Any, signature: Signature) -> None:
     names = (OUTPUT,) if signature.interval is None else BOUNDED
     if outputs != dict.fromkeys(names, ("tensor(float)", 1)):
         raise PackageError(f"The graph returns {outputs}, not one float vector for each of {', '.join(names)}.")
-
-
-def _wrong_width(rows: Sequence[Sequence[Any]], width: int) -> InvalidInput:
-    place = next(i for i, row in enumerate(rows) if len(row) != width)
-    return InvalidInput(f"instances[{place}]", f"has {len(rows[place])} values.", remedy=f"Send {width}.")
-
-
-def _wrong_value(rows: Sequence[Sequence[Any]], inputs: Sequence[Input]) -> InvalidInput:
-    for number, row in enumerate(rows):
-        for value, declared in zip(row, inputs, strict=True):
-            wanted = (int, float) if declared.kind == "number" else str
-            if value is not None and not isinstance(value, wanted):
-                kind = "number" if declared.kind == "number" else "string"
-                return InvalidInput(
-                    f"instances[{number}].{declared.name}", f"{value!r:.60} is not a {kind}.", remedy=f"Send a {kind}."
-                )
-    return InvalidInput("instances", "hold a number that is out of range.", remedy="Send finite numbers.")
