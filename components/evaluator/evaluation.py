@@ -14,6 +14,7 @@ import numpy as np
 
 from components.evaluator.blocks import Interval, jackknife, number_blocks, without_each_block
 from components.evaluator.distribution import ErrorDistribution, ScoreDistribution
+from components.evaluator.intervals import IntervalQuality, interval_quality
 from components.evaluator.latency import Latency
 from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
 from ninefold.errors import DataError
@@ -67,6 +68,7 @@ class Evaluation:
         slices: The metric by declared request field.
         by_block: Block → the metric there; empty where there are too many.
         latency: How fast it predicts; None where nobody measured.
+        interval: What its intervals were worth; None where it has none.
     """
 
     use_case: str
@@ -83,6 +85,7 @@ class Evaluation:
     slices: tuple[Slice, ...] = ()
     by_block: Mapping[str, float]
     latency: Latency | None = None
+    interval: IntervalQuality | None = None
 
     @property
     def coverage(self) -> float:
@@ -114,6 +117,7 @@ class Evaluation:
             ],
             "by_block": _nulls(self.by_block),
             "latency": self.latency.to_json() if self.latency else None,
+            "interval": self.interval.to_json() if self.interval else None,
         }
 
     @classmethod
@@ -135,6 +139,7 @@ class Evaluation:
             slices=tuple(Slice(**{**s, "metric": _nan(s["metric"])}) for s in document["slices"]),
             by_block=_nans(document["by_block"]),
             latency=Latency.from_json(document["latency"]) if document["latency"] else None,
+            interval=IntervalQuality.from_json(found) if (found := document.get("interval")) else None,
         )
 
 
@@ -164,6 +169,7 @@ def evaluate(
     version: int | None,
     expected_rows: int | None = None,
     latency: Latency | None = None,
+    interval: Array | None = None,
 ) -> Evaluation:
     """Judges predictions by their truths.
 
@@ -176,6 +182,7 @@ def evaluate(
         version: What made the predictions; 0 for the baseline, None for a candidate without a number.
         expected_rows: Rows of the whole test set, where some have no prediction and were left out here.
         latency: From ``measure_latency``.
+        interval: [rows, 2], the bounds around the predictions, NaN where a row has none; None where no row has one.
 
     Raises:
         DataError: No rows, lengths that differ, or rows that can't be scored; the message counts them.
@@ -186,7 +193,6 @@ def evaluate(
     labels, places = number_blocks(blocks)
     name = use_case.metric.name
     value, without = without_each_block(name, truths, predictions, places)
-    application = use_case.application_metrics
     return Evaluation(
         use_case=use_case.name,
         version=version,
@@ -197,7 +203,7 @@ def evaluate(
         expected_rows=len(truths) if expected_rows is None else expected_rows,
         blocks=len(labels),
         metrics={n: compute(n, truths, predictions) for n in dict.fromkeys((name, *suite(use_case.problem)))},
-        application=application(request, truths, predictions) if application else {},
+        application=use_case.gains(request, truths, predictions, interval),
         distribution=(
             ErrorDistribution.of(truths, predictions)
             if use_case.problem == "regression"
@@ -215,6 +221,7 @@ def evaluate(
         ),
         by_block=_by_block(name, truths, predictions, labels, places) if len(labels) <= BLOCKS_SHOWN else {},
         latency=latency,
+        interval=interval_quality(use_case, request, truths, interval, places),
     )
 
 

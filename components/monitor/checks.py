@@ -168,6 +168,35 @@ def check_quality(use_case: UseCase, judged: Sequence[Judged], limits: Limits, n
             f"{who}: {metric.name} {one.value:.3f}{unit}, the baseline {one.baseline:.3f}{unit} on the same requests."
             if seen else waiting,
         )  # fmt: skip
+        yield from _check_intervals(use_case, one, seen, waiting)
+
+
+def _check_intervals(use_case: UseCase, one: Judged, seen: bool, waiting: str) -> Iterator[Finding]:
+    """Whether fewer truths than promised lie inside of a version's intervals; over its limit is surely too few.
+
+    Args:
+        use_case: Declares what is promised, and by ``gates.interval_margin`` how much less is allowed.
+        one: A version in a window.
+        seen: Whether enough of its truths are known.
+        waiting: What is said where they are not.
+    """
+    # Version 0 is a rule, and promises nothing.
+    if use_case.interval is None or one.version == 0:
+        return
+    who, quality = f"version {one.version}", one.evaluation.interval if one.evaluation is not None else None
+    limit = use_case.interval - use_case.gates.interval_margin
+    enough = seen and quality is not None and quality.rows >= use_case.monitor.minimum_rows
+    if quality is None or not enough or math.isnan(quality.coverage.high):
+        why = waiting if not seen else f"{who}: too few of its answers have an interval, or too few blocks."
+        yield _finding("interval_coverage", who, one.window, None, limit, why)
+        return
+    coverage = quality.coverage
+    yield Finding(
+        check="interval_coverage", subject=who, window=one.window.label,
+        outcome="over" if coverage.high < limit else "within", value=coverage.value, limit=limit,
+        message=f"{who}: {coverage.value:.1%} of the truths lie in their intervals [{coverage.low:.1%} to "
+        f"{coverage.high:.1%}]; {use_case.interval:.0%} are promised.",
+    )  # fmt: skip
 
 
 def check_presence(window: Window, answered: int) -> Finding:

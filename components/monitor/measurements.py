@@ -70,5 +70,13 @@ def measurements(
         for s in j.evaluation.slices:
             if not s.small:
                 yield one(use_case.metric.name, window, s.metric, f"{s.field}={s.value}", who)
+        if (intervals := j.evaluation.interval) is not None:
+            yield one("interval_coverage", window, intervals.coverage.value, who=who)
+            yield one("interval_width", window, intervals.width.value, who=who)
+            for part in intervals.slices:
+                if not part.small:
+                    of = f"{part.field}={part.value}"
+                    yield one("interval_coverage", window, part.coverage, of, who)
+                    yield one("interval_width", window, part.width, of, who)
     for f in findings:
         yield one(CHECK + f.check, f.window, _FOUND[f.outcome], f.subject)

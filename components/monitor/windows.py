@@ -133,6 +133,7 @@ def _judged(use_case: UseCase, rows: pl.DataFrame, window: Window, version: Any,
         evaluation = evaluate(
             use_case, request, truth, known["value"].to_numpy(),
             blocks=use_case.block(request), version=version, expected_rows=len(rows),
+            interval=None if use_case.interval is None else bounds_of(known),
         )  # fmt: skip
         baseline = compute(use_case.metric.name, truth, known["baseline"].to_numpy())
         hours = (known["first_known_at"] - known["decided_at"]).dt.total_seconds().to_numpy() / 3600.0
@@ -141,6 +142,11 @@ def _judged(use_case: UseCase, rows: pl.DataFrame, window: Window, version: Any,
         window=window, version=version, cohort=cohort, requests=len(rows), known=len(known), closed=closed,
         delay_hours=delays, evaluation=evaluation, baseline=baseline,
     )  # fmt: skip
+
+
+def bounds_of(rows: pl.DataFrame) -> Array:
+    """The intervals of answers, [rows, 2], NaN where an answer has none."""
+    return rows.select(pl.col("lower", "upper").fill_null(float("nan"))).to_numpy()
 
 
 def badness(metric: Metric, value: Any) -> Any:
