@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ SCORE_BINS = 20
 class ErrorDistribution:
     """How far predictions of a number were off (predicted − true), in the target's unit.
 
+    Where rows have weights, all of it is weighted: a count is then the weight of the rows, of a mean of 1.
+
     Args:
         quantiles: Level → error.
         absolute_quantiles: Level → size of the error.
@@ -34,26 +36,27 @@ class ErrorDistribution:
     quantiles: Mapping[float, float]
     absolute_quantiles: Mapping[float, float]
     edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    below: int
-    above: int
+    counts: tuple[float, ...]
+    below: float
+    above: float
 
     @classmethod
-    def of(cls, truth: Array, prediction: Array) -> ErrorDistribution:
+    def of(cls, truth: Array, prediction: Array, weight: Array | None = None) -> ErrorDistribution:
         """The distribution of these rows' errors."""
         error = prediction - truth
-        first, last = (float(q) for q in np.quantile(error, [0.005, 0.995]))
+        counted = _counted(weight)
+        first, last = (float(q) for q in _at_levels(error, [0.005, 0.995], counted))
         # Errors that differ by rounding alone leave no room for bins.
         if last - first <= 1e-9 * max(1.0, abs(first)):
             first, last = first - 0.5, last + 0.5
-        counts, edges = np.histogram(error, bins=HISTOGRAM_BINS, range=(first, last))
+        counts, edges = np.histogram(error, bins=HISTOGRAM_BINS, range=(first, last), weights=counted)
         return cls(
-            quantiles=_quantiles(error),
-            absolute_quantiles=_quantiles(np.abs(error)),
+            quantiles=_quantiles(error, counted),
+            absolute_quantiles=_quantiles(np.abs(error), counted),
             edges=tuple(float(edge) for edge in edges),
-            counts=tuple(int(count) for count in counts),
-            below=int(np.count_nonzero(error < first)),
-            above=int(np.count_nonzero(error > last)),
+            counts=tuple(counts.tolist()),
+            below=_count(error < first, counted),
+            above=_count(error > last, counted),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -80,13 +83,27 @@ class ErrorDistribution:
         )
 
 
-def _quantiles(values: Array) -> dict[float, float]:
-    return dict(zip(LEVELS, (float(q) for q in np.quantile(values, LEVELS)), strict=True))
+def _counted(weight: Array | None) -> Array | None:
+    return None if weight is None else weight * (len(weight) / weight.sum())
+
+
+def _count(rows: Array, counted: Array | None) -> float:
+    return int(np.count_nonzero(rows)) if counted is None else float(counted[rows].sum())
+
+
+def _at_levels(values: Array, levels: Sequence[float], counted: Array | None) -> Array:
+    if counted is None:
+        return np.quantile(values, levels)
+    return np.quantile(values, levels, weights=counted, method="inverted_cdf")
+
+
+def _quantiles(values: Array, counted: Array | None) -> dict[float, float]:
+    return dict(zip(LEVELS, (float(q) for q in _at_levels(values, LEVELS, counted)), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreDistribution:
-    """How predicted probabilities were distributed, and what came true.
+    """How predicted probabilities were distributed, and what came true; weighted as in ``ErrorDistribution``.
 
     Args:
         edges: [bins + 1], from 0 to 1.
@@ -97,26 +114,33 @@ class ScoreDistribution:
     """
 
     edges: tuple[float, ...]
-    zeros: tuple[int, ...]
-    ones: tuple[int, ...]
-    calibration: tuple[tuple[int, float, float], ...]
-    confusion: Mapping[str, int]
+    zeros: tuple[float, ...]
+    ones: tuple[float, ...]
+    calibration: tuple[tuple[float, float, float], ...]
+    confusion: Mapping[str, float]
 
     @classmethod
-    def of(cls, truth: Array, prediction: Array) -> ScoreDistribution:
+    def of(cls, truth: Array, prediction: Array, weight: Array | None = None) -> ScoreDistribution:
         """The distribution of these rows' probabilities."""
         edges = np.linspace(0.0, 1.0, SCORE_BINS + 1)
         predicted, true = prediction >= THRESHOLD, truth == 1.0
+        counted = _counted(weight)
+
+        def histogram(rows: Array) -> tuple[float, ...]:
+            weights = None if counted is None else counted[rows]
+            return tuple(np.histogram(prediction[rows], bins=edges, weights=weights)[0].tolist())
+
+        calibration = calibration_table(truth, prediction, counted)
         return cls(
             edges=tuple(float(edge) for edge in edges),
-            zeros=tuple(int(count) for count in np.histogram(prediction[~true], bins=edges)[0]),
-            ones=tuple(int(count) for count in np.histogram(prediction[true], bins=edges)[0]),
-            calibration=tuple((int(rows), p, share) for rows, p, share in calibration_table(truth, prediction)),
+            zeros=histogram(~true),
+            ones=histogram(true),
+            calibration=tuple((int(r) if counted is None else r, p, share) for r, p, share in calibration),
             confusion={
-                "true_positive": int(np.count_nonzero(predicted & true)),
-                "false_positive": int(np.count_nonzero(predicted & ~true)),
-                "false_negative": int(np.count_nonzero(~predicted & true)),
-                "true_negative": int(np.count_nonzero(~predicted & ~true)),
+                "true_positive": _count(predicted & true, counted),
+                "false_positive": _count(predicted & ~true, counted),
+                "false_negative": _count(~predicted & true, counted),
+                "true_negative": _count(~predicted & ~true, counted),
             },
         )
 
