@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.evaluator.blocks import Interval, jackknife, number_blocks, without_each_block
+from components.evaluator.blocks import Interval, effective_blocks, jackknife, number_blocks, without_each_block
 from components.evaluator.distribution import ErrorDistribution, ScoreDistribution
 from components.evaluator.intervals import IntervalQuality, interval_quality
 from components.evaluator.latency import Latency
 from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
 from ninefold.errors import DataError
 from ninefold.fields import Columns, Metric
-from ninefold.metrics import checked, compute, suite
+from ninefold.metrics import checked, compute, effective_rows, suite
 
 if TYPE_CHECKING:
     from ninefold.usecase import Problem, UseCase
@@ -61,13 +61,16 @@ class Evaluation:
         value: That metric, with its interval over blocks.
         rows: Rows that were evaluated.
         expected_rows: Rows of the test set; more than ``rows`` where predictions are missing.
-        blocks: Independent blocks among the rows.
+        blocks: Independent blocks among the rows; where rows have weights, how many of equal weight would tell as much.
         metrics: Name → value, of the problem's whole suite; NaN where one is undefined.
-        application: Name → value of the use case's application metrics.
+        application: Name → value of the use case's application metrics; empty where rows have weights, which those
+            metrics do not know.
         distribution: Of errors, or of probabilities.
         slices: The metric by declared request field.
         by_block: Block → the metric there; empty where there are too many.
         latency: How fast it predicts; None where nobody measured.
+        effective_rows: How many rows of equal weight would tell as much as these; None where all had the same chance
+            of being among them.
         interval: What its intervals were worth; None where it has none.
     """
 
@@ -86,6 +89,8 @@ class Evaluation:
     by_block: Mapping[str, float]
     latency: Latency | None = None
     interval: IntervalQuality | None = None
+
+    effective_rows: float | None = None
 
     @property
     def coverage(self) -> float:
@@ -117,6 +122,7 @@ class Evaluation:
             ],
             "by_block": _nulls(self.by_block),
             "latency": self.latency.to_json() if self.latency else None,
+            "effective_rows": self.effective_rows,
             "interval": self.interval.to_json() if self.interval else None,
         }
 
@@ -139,6 +145,7 @@ class Evaluation:
             slices=tuple(Slice(**{**s, "metric": _nan(s["metric"])}) for s in document["slices"]),
             by_block=_nans(document["by_block"]),
             latency=Latency.from_json(document["latency"]) if document["latency"] else None,
+            effective_rows=document.get("effective_rows"),
             interval=IntervalQuality.from_json(found) if (found := document.get("interval")) else None,
         )
 
@@ -168,6 +175,7 @@ def evaluate(
     blocks: Array,
     version: int | None,
     expected_rows: int | None = None,
+    weight: Array | None = None,
     latency: Latency | None = None,
     interval: Array | None = None,
 ) -> Evaluation:
@@ -181,6 +189,8 @@ def evaluate(
         blocks: [rows], label of each row's independent block.
         version: What made the predictions; 0 for the baseline, None for a candidate without a number.
         expected_rows: Rows of the whole test set, where some have no prediction and were left out here.
+        weight: [rows], the inverse of the chance that each row had of being picked, so that what is measured holds for
+            all that it was picked from; None where all had the same.
         latency: From ``measure_latency``.
         interval: [rows, 2], the bounds around the predictions, NaN where a row has none; None where no row has one.
 
@@ -192,41 +202,54 @@ def evaluate(
         raise DataError(f"{len(blocks):,} blocks do not fit {len(truths):,} rows.")
     labels, places = number_blocks(blocks)
     name = use_case.metric.name
-    value, without = without_each_block(name, truths, predictions, places)
+    value, without = without_each_block(name, truths, predictions, places, weight)
+    effective = None if weight is None else effective_blocks(places, weight)
     return Evaluation(
         use_case=use_case.name,
         version=version,
         problem=use_case.problem,
         metric=use_case.metric,
-        value=jackknife(value, without),
+        value=jackknife(value, without, effective=effective),
         rows=len(truths),
         expected_rows=len(truths) if expected_rows is None else expected_rows,
-        blocks=len(labels),
-        metrics={n: compute(n, truths, predictions) for n in dict.fromkeys((name, *suite(use_case.problem)))},
+        blocks=len(labels) if effective is None else int(effective),
+        metrics={n: compute(n, truths, predictions, weight) for n in dict.fromkeys((name, *suite(use_case.problem)))},
         application=use_case.gains(request, truths, predictions, interval),
         distribution=(
-            ErrorDistribution.of(truths, predictions)
+            ErrorDistribution.of(truths, predictions, weight)
             if use_case.problem == "regression"
-            else ScoreDistribution.of(truths, predictions)
+            else ScoreDistribution.of(truths, predictions, weight)
         ),
         slices=tuple(
             Slice(
                 field=field,
                 value=label,
                 rows=int(np.count_nonzero(mask)),
-                metric=compute(name, truths[mask], predictions[mask]),
+                metric=_compute(name, truths, predictions, weight, mask),
                 small=np.count_nonzero(mask) < SMALL_SLICE_ROWS,
             )
             for field, label, mask in slice_rows(use_case, request)
         ),
-        by_block=_by_block(name, truths, predictions, labels, places) if len(labels) <= BLOCKS_SHOWN else {},
+        by_block=_by_block(name, truths, predictions, weight, labels, places) if len(labels) <= BLOCKS_SHOWN else {},
         latency=latency,
+        effective_rows=None if weight is None else effective_rows(weight),
         interval=interval_quality(use_case, request, truths, interval, places),
     )
 
 
-def _by_block(name: str, truth: Array, prediction: Array, labels: Array, places: Array) -> dict[str, float]:
+def _compute(name: str, truth: Array, prediction: Array, weight: Array | None, rows: Array) -> float:
+    """The metric on some rows; NaN where none of them has any weight."""
+    if weight is None:
+        return compute(name, truth[rows], prediction[rows])
+    return compute(name, truth[rows], prediction[rows], weight[rows]) if weight[rows].sum() > 0 else math.nan
+
+
+def _by_block(
+    name: str, truth: Array, prediction: Array, weight: Array | None, labels: Array, places: Array
+) -> dict[str, float]:
     order = np.argsort(places, kind="stable")
     ends = np.cumsum(np.bincount(places))[:-1]
     rows = np.split(order, ends)
-    return {str(label): compute(name, truth[r], prediction[r]) for label, r in zip(labels, rows, strict=True)}
+    return {
+        str(label): _compute(name, truth, prediction, weight, r) for label, r in zip(labels, rows, strict=True)
+    }
