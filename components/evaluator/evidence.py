@@ -214,8 +214,13 @@ def _evaluate(use_case: UseCase, test: TestSet, answers: Answers) -> Evaluation:
         blocks=test.blocks[places],
         version=answers.version,
         expected_rows=len(test),
+        weight=_at(test.weight, places),
         latency=answers.latency,
     )
+
+
+def _at(weight: Array | None, rows: Any) -> Array | None:
+    return None if weight is None else weight[rows]
 
 
 def _paired(test: TestSet, a: Answers, b: Answers) -> tuple[Array, Array, Array]:
@@ -231,7 +236,10 @@ def _compare(use_case: UseCase, test: TestSet, a: Answers | None, b: Answers | N
     if a is None or b is None:
         return None
     rows, of_a, of_b = _paired(test, a, b)
-    return compare(use_case.metric, test.truth[rows], of_a, of_b, test.blocks[rows]) if len(rows) else None
+    if not len(rows):
+        return None
+    weight = _at(test.weight, rows)
+    return compare(use_case.metric, test.truth[rows], of_a, of_b, test.blocks[rows], weight=weight)
 
 
 def _compare_slices(
@@ -245,6 +253,9 @@ def _compare_slices(
             small += 1
             continue
         chosen = rows[mask]
-        comparison = compare(use_case.metric, test.truth[chosen], of_a[mask], of_b[mask], test.blocks[chosen])
+        comparison = compare(
+            use_case.metric, test.truth[chosen], of_a[mask], of_b[mask], test.blocks[chosen],
+            weight=_at(test.weight, chosen),
+        )  # fmt: skip
         found.append(SliceComparison(field=name, value=value, comparison=comparison))
     return tuple(found), small

@@ -106,6 +106,11 @@ def _models(evidence: Evidence) -> list[tuple[str, Evaluation]]:
 def _about(evaluation: Evaluation) -> str:
     missing = evaluation.expected_rows - evaluation.rows
     words = f"On {evaluation.rows:,} test rows in {evaluation.blocks:,} independent blocks."
+    if evaluation.effective_rows is not None:
+        words = (
+            f"On {evaluation.rows:,} test rows that were picked with unequal chances, and count by the inverse of them: "
+            f"as good as {evaluation.effective_rows:,.0f} rows, and {evaluation.blocks:,} blocks, of equal weight."
+        )
     if missing:
         words += f" For {missing:,} more ({1 - evaluation.coverage:.1%}) there is no prediction."
     return words + " Beneath the metric that decides stands its 95 % interval over blocks. Best values are bold."
@@ -158,7 +163,7 @@ def _confusion(models: list[tuple[str, Evaluation]]) -> Table:
         "false_negative": "Predicted 0, is 1", "true_negative": "Predicted 0, is 0",
     }  # fmt: skip
     spreads = [(role, e.distribution) for role, e in models if not isinstance(e.distribution, ErrorDistribution)]
-    rows = tuple((label, *(f"{d.confusion[name]:,}" for _, d in spreads)) for name, label in names.items())
+    rows = tuple((label, *(f"{d.confusion[name]:,.0f}" for _, d in spreads)) for name, label in names.items())
     return Table(header=("At 0.5", *(role.capitalize() for role, _ in spreads)), rows=rows)
 
 

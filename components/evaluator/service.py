@@ -53,6 +53,11 @@ def app(*, keys: Keys, clock: Clock, settings: Settings) -> Starlette:
         use_case, name, version, predictions = _checked(body)
         path = find_test_set(settings, use_case, name)
         test = _read(path, path.stat().st_mtime_ns)
+        if test.weight is not None:
+            raise InvalidInput(
+                "test_set", f"{path.stem!r} has rows of unequal weight: rounding would not hide a heavy one's truth.",
+                remedy="Have it judged by the organisation itself: ninefold run training",
+            )  # fmt: skip
         _check_keys(predictions, test)
         require_enough(len(predictions), len(test))
         content = json.dumps(sorted(predictions.items()))

@@ -41,6 +41,7 @@ class TestSet:
         inputs: The model's input columns, in the order of the signature.
         card: What the data set says of itself.
         sources: Who told each row's truth; empty where nobody noted it.
+        weight: The inverse of the chance that each row had of being picked; None where all rows weigh alike.
     """
 
     __test__ = False  # pytest takes a class with this name for a group of tests.
@@ -53,6 +54,7 @@ class TestSet:
     inputs: Columns
     card: DatasetCard
     sources: tuple[str, ...] = ()
+    weight: Array | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -123,7 +125,13 @@ def read_test_set(uri: str, told_by: Collection[TruthSource] = EVIDENCE) -> Test
         inputs={i.name: inputs[i.name] for i in card.signature.inputs},
         card=card,
         sources=tuple(frame[SOURCE].fill_null("system").to_list()) if SOURCE in frame.columns else (),
+        weight=_weight(to_numpy(frame["weight"])) if "weight" in frame.columns else None,
     )
+
+
+def _weight(weight: Array) -> Array | None:
+    """The weights; None where they are all alike, which is having none."""
+    return None if len(weight) == 0 or (weight == weight[0]).all() else weight
 
 
 def test_sets_folder(settings: Settings, use_case: str) -> Path:
