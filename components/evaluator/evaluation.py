@@ -214,7 +214,7 @@ def evaluate(
         expected_rows=len(truths) if expected_rows is None else expected_rows,
         blocks=len(labels) if effective is None else int(effective),
         metrics={n: compute(n, truths, predictions, weight) for n in dict.fromkeys((name, *suite(use_case.problem)))},
-        application=use_case.gains(request, truths, predictions, interval),
+        application=use_case.gains(request, truths, predictions, interval) if weight is None else {},
         distribution=(
             ErrorDistribution.of(truths, predictions, weight)
             if use_case.problem == "regression"
@@ -250,6 +250,4 @@ def _by_block(
     order = np.argsort(places, kind="stable")
     ends = np.cumsum(np.bincount(places))[:-1]
     rows = np.split(order, ends)
-    return {
-        str(label): _compute(name, truth, prediction, weight, r) for label, r in zip(labels, rows, strict=True)
-    }
+    return {str(label): _compute(name, truth, prediction, weight, r) for label, r in zip(labels, rows, strict=True)}

@@ -108,7 +108,7 @@ def _about(evaluation: Evaluation) -> str:
     words = f"On {evaluation.rows:,} test rows in {evaluation.blocks:,} independent blocks."
     if evaluation.effective_rows is not None:
         words = (
-            f"On {evaluation.rows:,} test rows that were picked with unequal chances, and count by the inverse of them: "
+            f"On {evaluation.rows:,} test rows that were picked with unequal chances and count by the inverse of them: "
             f"as good as {evaluation.effective_rows:,.0f} rows, and {evaluation.blocks:,} blocks, of equal weight."
         )
     if missing:

@@ -29,7 +29,9 @@ def package_and_evaluate_baseline(
 
     found = read_test_set(test)
     use_case = load_use_case(found.card.signature.use_case)
-    evaluation = evaluate(use_case, found.request, found.truth, found.baseline, blocks=found.blocks, version=0, weight=found.weight)
+    evaluation = evaluate(
+        use_case, found.request, found.truth, found.baseline, blocks=found.blocks, version=0, weight=found.weight
+    )
     digest, _ = package_baseline(training, validation, models_url=folder)
     return digest, {name: value for name, value in evaluation.metrics.items() if value == value}
 
