@@ -55,7 +55,7 @@ def evaluate(
     console = Console()
     console.print(f"{declared.title} Evaluated: {who}.", highlight=False)
     for section in compose(declared, evidence, None, pictured=False):
-        if section.title in ("Metrics", "Slices") and section.table is not None:
+        if section.title in ("Metrics", "Intervals", "Slices") and section.table is not None:
             console.print(_rich(section.title, section.table.header, section.table.rows))
     if evidence.against_baseline is not None:
         console.print(f"It has {evidence.against_baseline.words('baseline')}", highlight=False)
@@ -131,6 +131,7 @@ def _ask(predictor: Predictor, test: TestSet, version: int | None) -> Answers:
     from components.evaluator.evidence import Answers
     from components.evaluator.latency import measure_latency
     from ninefold.errors import DataError
+    from ninefold.package import predict_bounded
 
     asked, made = predictor.manifest.signature, test.card.signature
     for what, differ in (
@@ -143,9 +144,11 @@ def _ask(predictor: Predictor, test: TestSet, version: int | None) -> Answers:
                 f"The test set was made with other {what} than the package.",
                 remedy="Use a test set of the run that made the package.",
             )
+    prediction, interval = predict_bounded(predictor, test.inputs)
     return Answers(
         version=version,
-        prediction=predictor.predict_columns(test.inputs),
+        prediction=prediction,
+        interval=interval,
         latency=measure_latency(predictor.predict_rows, test.rows(asked.inputs)),
     )
 

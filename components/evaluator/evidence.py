@@ -33,12 +33,14 @@ class Answers:
         prediction: [places], its predictions.
         places: [places], the test set's rows that they belong to; None where every row has one, in order.
         latency: How fast it predicts; None where nobody measured.
+        interval: [places, 2], the bounds around its predictions; None where it has none.
     """
 
     version: int | None
     prediction: Array
     places: Array | None = None
     latency: Latency | None = None
+    interval: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +79,10 @@ class Evidence:
         nulls: Shares of nulls in the model's inputs.
         parity: Whether the packaged model predicts what the trained one does.
         notes: Of the test set's card: how history was divided, what was dropped and why.
-    """
-
         nominal: Share of truths that a candidate's intervals have to hold; None where none are declared.
         sources: The metric apart by who told the truth; shown, and never decided by.
+    """
+
     baseline: Evaluation | None
     incumbent: Evaluation | None
     candidate: Evaluation | None
@@ -93,10 +95,10 @@ class Evidence:
     parity: bool | None = None
     unserved_version: int | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
     nominal: float | None = None
     sources: tuple[SourceValues, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
         """A JSON object that ``from_json`` reads back."""
         parts = ("baseline", "incumbent", "candidate", "against_baseline", "against_incumbent")
         return {
@@ -110,10 +112,10 @@ class Evidence:
             "parity": self.parity,
             "unserved_version": self.unserved_version,
             "notes": dict(self.notes),
-        }
-
             "nominal": self.nominal,
             "sources": [values.to_json() for values in self.sources],
+        }
+
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evidence:
         """Reads what ``to_json`` wrote."""
@@ -140,10 +142,10 @@ class Evidence:
             parity=document["parity"],
             unserved_version=document["unserved_version"],
             notes=document["notes"],
-        )
-
             nominal=document.get("nominal"),
             sources=tuple(SourceValues.from_json(values) for values in document.get("sources", ())),
+        )
+
 
 def gather(
     use_case: UseCase,
@@ -189,6 +191,7 @@ def gather(
         parity=parity,
         unserved_version=unserved_version,
         notes=test.card.notes,
+        nominal=use_case.interval,
     )
 
 
@@ -216,6 +219,7 @@ def _evaluate(use_case: UseCase, test: TestSet, answers: Answers) -> Evaluation:
         expected_rows=len(test),
         weight=_at(test.weight, places),
         latency=answers.latency,
+        interval=answers.interval,
     )
 
 

@@ -123,6 +123,8 @@ def _checks(gates: Gates, evidence: Evidence) -> Iterator[Check]:
         yield _no_worse_than_incumbent(gates, evidence.against_incumbent)
     yield _slices(gates, evidence)
     yield _nulls(gates, evidence)
+    if evidence.nominal is not None:
+        yield _interval_coverage(gates, evidence.nominal, evidence.candidate)
     yield _latency(gates, evidence)
 
 
@@ -243,6 +245,25 @@ def _slices(gates: Gates, evidence: Evidence) -> Check:
         f"improved is {worst.field}={worst.value} ({signed(worst.comparison.relative.value)}){rest}.",
         worst.comparison.relative.value, bound,
     )  # fmt: skip
+
+
+def _interval_coverage(gates: Gates, nominal: float, candidate: Evaluation | None) -> Check:
+    name, bound = "interval_coverage", nominal - gates.interval_margin
+    quality = candidate.interval if candidate else None
+    if candidate is None or quality is None:
+        return _check(name, "unknown", f"The candidate gives no intervals; {nominal:.0%} are promised.", None, bound)
+    if quality.rows < candidate.rows:
+        return _check(
+            name, "unknown", f"The candidate gives {quality.rows:,} intervals for {candidate.rows:,} rows.", None, bound
+        )
+    value, low, high = quality.coverage.value, quality.coverage.low, quality.coverage.high
+    if not math.isfinite(high) or candidate.blocks < gates.minimum_blocks:
+        return _check(name, "unknown", "It is not known how sure the intervals' coverage is.", value, bound)
+    words = (
+        f"The intervals hold {value:.1%} of the truths [{low:.1%} to {high:.1%}], {quality.width.value:.3g} wide on "
+        f"average; {nominal:.0%} are promised, and {gates.interval_margin:.1%} less is allowed."
+    )
+    return _check(name, "failed" if high < bound else "passed", words, value, bound)
 
 
 def _nulls(gates: Gates, evidence: Evidence) -> Check:

@@ -13,6 +13,7 @@ from components.evaluator.distribution import ErrorDistribution
 from components.evaluator.evaluation import Evaluation
 from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
+from components.evaluator.intervals import IntervalQuality
 from components.evaluator.render import Section, Table, render_html, render_markdown
 from components.evaluator.slices import SMALL_SLICE_ROWS
 from ninefold.metrics import definition
@@ -79,11 +80,11 @@ def compose(
                 "more rows. Right: how well the classes are told apart.",
             )
         )  # fmt: skip
-    if pictured and (line := pictures.by_block(models, use_case.metric.unit)):
     if bounded := [(role, e.interval) for role, e in models if e.interval is not None]:
         sections.append(_intervals(bounded, use_case))
     if evidence.sources:
         sections.append(_sources(evidence))
+    if pictured and (line := pictures.by_block(models, use_case.metric.unit)):
         sections.append(
             Section(
                 title="Block by block", picture=("blocks", line),
@@ -167,7 +168,6 @@ def _confusion(models: list[tuple[str, Evaluation]]) -> Table:
     return Table(header=("At 0.5", *(role.capitalize() for role, _ in spreads)), rows=rows)
 
 
-def _slices(
 def _intervals(models: list[tuple[str, IntervalQuality]], use_case: UseCase) -> Section:
     """What intervals hold and how wide they are, whole and by slice."""
     unit = use_case.target.unit or ""
@@ -215,6 +215,7 @@ def _sources(evidence: Evidence) -> Section:
     )
 
 
+def _slices(
     use_case: UseCase, evidence: Evidence, models: list[tuple[str, Evaluation]], picture: tuple[str, str] | None
 ) -> Section:
     compared = {(s.field, s.value): s.comparison for s in evidence.slices}

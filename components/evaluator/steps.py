@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from components.evaluator.evaluation import evaluate
@@ -12,9 +15,11 @@ from components.evaluator.evidence import Answers, Evidence, gather
 from components.evaluator.gate import gate
 from components.evaluator.latency import Latency, measure_latency
 from components.evaluator.report import to_html, to_markdown
+from components.evaluator.sources import SourceValues, by_source
 from components.evaluator.testset import TestSet, read_test_set
-from ninefold.package import Predictor, load_predictor, verify_package
-from ninefold.usecase import load_use_case
+from ninefold.package import Predictor, load_predictor, predict_bounded, verify_package
+from ninefold.truths import SOURCES
+from ninefold.usecase import UseCase, load_use_case
 
 
 def package_and_evaluate_baseline(
@@ -47,11 +52,11 @@ def predict_test_set(
         test: Test set.
         live: Version (-1 for none), digest and URI of the live version.
         live_test: Test set with the live version's window lengths; rows may be more than the test set's.
-        output: JSON file: ``candidate`` and ``live`` → ``predictions`` by key and ``latency``; ``live`` is null when
-            none is live, or when today's ``derive`` is not the one that it was trained with: the front end does not
-            serve such a version either.
+        output: JSON file: ``candidate`` and ``live`` → ``predictions`` and ``intervals`` by key, and ``latency``;
+            ``intervals`` is null where the package has none. ``live`` is null when none is live, or when today's
+            ``derive`` is not the one that it was trained with: the front end does not serve such a version either.
     """
-    found = read_test_set(test)
+    found = read_test_set(test, SOURCES)
     document = {"candidate": _predict(load_predictor(Path(package) / digest, digest), found), "live": None}
     version, live_digest, uri = live
     if version > 0:
@@ -68,8 +73,6 @@ def read_inputs(uri: str) -> pl.DataFrame:
 
 def _only(frame: pl.DataFrame, test: TestSet) -> TestSet:
     """The test set with the inputs of another featurization of the same requests."""
-    from dataclasses import replace
-
     from ninefold.dataset import INPUT, columns_of
 
     keys = pl.DataFrame({"key": list(test.keys)})
@@ -79,9 +82,10 @@ def _only(frame: pl.DataFrame, test: TestSet) -> TestSet:
 
 
 def _predict(predictor: Predictor, test: TestSet) -> dict[str, object]:
-    values = predictor.predict_columns(test.inputs)
+    values, interval = predict_bounded(predictor, test.inputs)
     return {
         "predictions": dict(zip(test.keys, values.tolist(), strict=True)),
+        "intervals": None if interval is None else dict(zip(test.keys, interval.tolist(), strict=True)),
         "latency": measure_latency(predictor.predict_rows, test.rows(predictor.manifest.signature.inputs)).to_json(),
     }
 
@@ -94,8 +98,9 @@ def gather_evidence(
     document = json.loads(Path(predictions).read_text())
     manifest = verify_package(Path(package) / digest, digest)
     unserved = live_version if live_version > 0 and not document["live"] else None
+    declared = load_use_case(use_case)
     evidence = gather(
-        load_use_case(use_case),
+        declared,
         found,
         candidate=_answers(document["candidate"], None, found),
         incumbent=_answers(document["live"], live_version, found) if document["live"] else None,
@@ -105,6 +110,7 @@ def gather_evidence(
         # No package is written without parity, and the baseline's package has nothing that could differ.
         parity=manifest.format == "baseline" or "parity" in manifest.training,
     )
+    evidence = replace(evidence, sources=_apart(declared, read_test_set(test, SOURCES), document))
     Path(output).write_text(json.dumps(evidence.to_json()))
     return {
         f"{name} {evaluation.metric.name}": evaluation.value.value
@@ -113,9 +119,26 @@ def gather_evidence(
     }
 
 
-def _answers(document: dict[str, dict[str, float]], version: int | None, test: TestSet) -> Answers:
-    places, values = test.align(document["predictions"])
-    return Answers(version=version, prediction=values, places=places, latency=Latency.from_json(document["latency"]))
+def _apart(use_case: UseCase, test: TestSet, document: dict[str, Any]) -> tuple[SourceValues, ...]:
+    """The metric by who told the truth, of every model."""
+    roles = {"baseline": Answers(version=0, prediction=test.baseline)}
+    for role, name in (("incumbent", "live"), ("candidate", "candidate")):
+        if document[name]:
+            roles[role] = _answers(document[name], None, test)
+    return by_source(use_case, test, roles)
+
+
+def _answers(document: dict[str, Any], version: int | None, test: TestSet) -> Answers:
+    mine = set(test.keys)
+    places, values = test.align({key: value for key, value in document["predictions"].items() if key in mine})
+    bounds = document.get("intervals")
+    return Answers(
+        version=version,
+        prediction=values,
+        places=places,
+        latency=Latency.from_json(document["latency"]),
+        interval=None if bounds is None else np.array([bounds[test.keys[place]] for place in places], dtype=float),
+    )
 
 
 def decide_on(use_case: str, evidence: str, decision: str, report: str, summary: str) -> str:
