@@ -49,7 +49,7 @@ def send(
     count: Annotated[int, typer.Option(help="How many tasks, at most; not with --keys.")] = 100,
     sampler: Annotated[
         str,
-        typer.Option(help="What picks: `uncertain`, `sure_but_wrong`, `random`, or a mix `uncertain=0.9,random=0.1`."),
+        typer.Option(help="What picks: `uncertainty`, `sure_but_wrong`, `random`, or `uncertainty=0.9,random=0.1`."),
     ] = "",
     keys: Annotated[
         str, typer.Option(metavar="FILE", help="Pick by hand: a file with a key a line; - for input.")
