@@ -233,7 +233,7 @@ def evaluate(
         by_block=_by_block(name, truths, predictions, weight, labels, places) if len(labels) <= BLOCKS_SHOWN else {},
         latency=latency,
         effective_rows=None if weight is None else effective_rows(weight),
-        interval=interval_quality(use_case, request, truths, interval, places),
+        interval=interval_quality(use_case, request, truths, interval, places, weight),
     )
 
 

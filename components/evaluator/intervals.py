@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.evaluator.blocks import Interval, jackknife
+from components.evaluator.blocks import Interval, effective_blocks, jackknife
 from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
 from ninefold.errors import DataError
 from ninefold.fields import Columns
@@ -96,7 +96,12 @@ class IntervalQuality:
 
 
 def interval_quality(
-    use_case: UseCase, request: Columns, truth: Array, interval: Array | None, places: Array
+    use_case: UseCase,
+    request: Columns,
+    truth: Array,
+    interval: Array | None,
+    places: Array,
+    weight: Array | None = None,
 ) -> IntervalQuality | None:
     """Judges intervals by truths; None where the use case declares none, or no row has one.
 
@@ -106,6 +111,7 @@ def interval_quality(
         truth: [rows].
         interval: [rows, 2], NaN where a row has none.
         places: [rows], each row's block, from 0.
+        weight: [rows], where rows stand for more or less than one; None where all count once.
 
     Raises:
         DataError: The intervals do not fit the rows, or a lower bound lies above its upper one.
@@ -114,7 +120,9 @@ def interval_quality(
         return None
     if interval.shape != (len(truth), 2):
         raise DataError(f"{interval.shape} intervals do not fit {len(truth):,} rows.", remedy="Give two bounds a row.")
-    has = np.isfinite(interval).all(axis=1)
+    weights = np.ones(len(truth)) if weight is None else weight
+    weighted = weight is not None
+    has = np.isfinite(interval).all(axis=1) & (weights > 0)
     if not has.any():
         return None
     lower, upper = interval[has].T
@@ -123,19 +131,19 @@ def interval_quality(
         raise DataError(f"{crossed:,} of {len(lower):,} intervals have a lower bound above their upper one.")
     inside = ((truth[has] >= lower) & (truth[has] <= upper)).astype(float)
     width = upper - lower
-    blocks = places[has]
+    blocks, weights = places[has], weights[has]
     return IntervalQuality(
         nominal=use_case.interval,
         rows=len(inside),
-        coverage=_mean(inside, blocks),
-        width=_mean(width, blocks),
+        coverage=_mean(inside, blocks, weights, weighted=weighted),
+        width=_mean(width, blocks, weights, weighted=weighted),
         slices=tuple(
             CoverageSlice(
                 field=field,
                 value=value,
                 rows=int(np.count_nonzero(mask)),
-                coverage=float(inside[mask].mean()),
-                width=float(width[mask].mean()),
+                coverage=float(np.average(inside[mask], weights=weights[mask])),
+                width=float(np.average(width[mask], weights=weights[mask])),
                 small=np.count_nonzero(mask) < SMALL_SLICE_ROWS,
             )
             for field, value, mask in slice_rows(use_case, {name: column[has] for name, column in request.items()})
@@ -143,10 +151,12 @@ def interval_quality(
     )
 
 
-def _mean(values: Array, blocks: Array) -> Interval:
+def _mean(values: Array, blocks: Array, weight: Array, *, weighted: bool) -> Interval:
     """A mean with its interval over blocks."""
     _, places = np.unique(blocks, return_inverse=True)
-    rows, sums = np.bincount(places), np.bincount(places, weights=values)
-    if len(rows) < 2:
-        return Interval(float(values.mean()), math.nan, math.nan)
-    return jackknife(float(values.mean()), (values.sum() - sums) / (len(values) - rows))
+    mass, sums = np.bincount(places, weights=weight), np.bincount(places, weights=weight * values)
+    value = float(sums.sum() / mass.sum())
+    if len(mass) < 2:
+        return Interval(value, math.nan, math.nan)
+    without = (sums.sum() - sums) / (mass.sum() - mass)
+    return jackknife(value, without, effective=effective_blocks(places, weight) if weighted else None)
