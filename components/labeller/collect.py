@@ -12,7 +12,7 @@ from components.labeller.agreement import Agreement, agreement
 from components.labeller.label_studio import LabelStudio
 from components.labeller.projects import find_project, interface_of
 from ninefold.errors import InvalidInput, NotFound
-from ninefold.labelling.answers import annotation_from, task_named
+from ninefold.labelling.answers import annotation_from, person_in, task_named
 from ninefold.labelling.keeping import keep_annotations
 from ninefold.labelling.settling import Settled, State
 from ninefold.labels import Annotation, LabellingInterface
@@ -102,14 +102,20 @@ def collect(store: Store, use_case: UseCase, studio: LabelStudio, *, now: dateti
     said: list[Annotation] = []
     strangers: list[dict[str, Any]] = []
     unreadable = 0
-    for theirs in list(studio.tasks(int(found["id"]))):
+    everything = list(studio.tasks(int(found["id"])))
+    people = studio.people() | dict(
+        person for theirs in everything for one in theirs.get("annotations") or () if (person := person_in(one))
+    )
+    # So that the collector, whom the webhook tells numbers alone, knows them from now on.
+    store.record_annotators(people)
+    for theirs in everything:
         task = known.get(task_named(theirs) or "")
         if task is None:
             strangers.append(theirs)
             continue
         for one in theirs.get("annotations") or ():
             try:
-                said.append(annotation_from(interface, task, one, received_at=now))
+                said.append(annotation_from(interface, task, one, people, received_at=now))
             except InvalidInput:
                 unreadable += 1
     erased = _forget(store, use_case.name, studio, strangers)

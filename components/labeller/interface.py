@@ -77,7 +77,7 @@ def label_config(use_case: UseCase, interface: LabellingInterface) -> str:
         low, high = f"{interface.minimum:g}", f"{interface.maximum:g}"
         parts.append(_tag("Number", name=CONTROL, toName=target, min=low, max=high, required="true"))
     parts += [_tag("Header", value="$why", size="6"), _tag("Header", value="$model", size="6")]
-    return "<View>\n  " + "\n  ".join(parts) + "\n</View>\n"
+    return "<View>\n  " + "\n  ".join(parts) + "\n</View>"
 
 
 def task_document(

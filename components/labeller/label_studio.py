@@ -113,6 +113,11 @@ class LabelStudio:
         """Removes a task and what was said of it; one that is gone already is fine."""
         self.call("DELETE", f"/api/tasks/{number}", missing_is_fine=True)
 
+    def people(self) -> dict[int, str]:
+        """Those who have an account: number → e-mail address."""
+        found = self.call("GET", "/api/users")
+        return {int(one["id"]): str(one["email"]) for one in found if one.get("email")}
+
     def webhooks(self, project: int) -> list[dict[str, Any]]:
         """A project's webhooks."""
         return list(self.call("GET", "/api/webhooks", params={"project": project}))

@@ -87,6 +87,7 @@ def send(
         hook = webhook(settings, use_case.name, number)
         if hook is not None:
             ensure_webhook(studio, number, hook)
+        store.record_annotators(studio.people())
         new = int(store.record_label_tasks(tasks))
         open_tasks = [
             one.task

@@ -25,6 +25,10 @@ TASK_FIELD = "ninefold_task"
 _LONGEST_NAME = 256
 
 
+class UnknownAnnotator(InvalidInput):
+    """An annotation's author is known by a number alone."""
+
+
 def task_named(task: Mapping[str, Any]) -> str | None:
     """Id of the ``LabelTask`` that a task of Label Studio names; None where it names none."""
     data = task.get("data")
@@ -33,7 +37,12 @@ def task_named(task: Mapping[str, Any]) -> str | None:
 
 
 def annotation_from(
-    interface: LabellingInterface, task: LabelTask, said: Mapping[str, Any], *, received_at: datetime
+    interface: LabellingInterface,
+    task: LabelTask,
+    said: Mapping[str, Any],
+    people: Mapping[int, str],
+    *,
+    received_at: datetime,
 ) -> Annotation:
     """Reads one annotation.
 
@@ -41,6 +50,7 @@ def annotation_from(
         interface: What may be answered.
         task: The task that it is about.
         said: Label Studio's annotation, as JSON.
+        people: Label Studio's number of a person → name.
         received_at: When it came.
 
     Raises:
@@ -59,7 +69,7 @@ def annotation_from(
         use_case=task.use_case,
         task_id=task.task_id,
         key=task.key,
-        annotator=_annotator(said),
+        annotator=_annotator(said, people),
         value=value,
         outcome=outcome,
         said_at=said_at,
@@ -102,20 +112,26 @@ def _text(answer: str | float) -> str:
     return text[:LONGEST_LABEL]
 
 
-def _annotator(said: Mapping[str, Any]) -> str:
-    """The annotator's address, which the API tells as an object and the webhook at the end of a name.
+def person_in(said: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Number and address of an annotation's author, where it tells both: the API does, the webhook does not.
 
-    Raises:
-        InvalidInput: It says neither.
+    They stand at the end of ``created_username``: ``Jo Doe jo@example.com, 7``.
     """
+    words, _, number = str(said.get("created_username") or "").rpartition(",")
+    if not number.strip().isdecimal() or not words.split():
+        return None
+    return int(number), words.split()[-1].replace("\0", "")[:_LONGEST_NAME]
+
+
+def _annotator(said: Mapping[str, Any], people: Mapping[int, str]) -> str:
+    """Raises InvalidInput where nobody knows who it was."""
     by = said.get("completed_by")
-    if isinstance(by, dict) and isinstance(by.get("email"), str) and by["email"]:
-        return _name(by["email"])
-    named = said.get("created_username")
-    if isinstance(named, str) and (words := named.rpartition(",")[0].split()):
-        return _name(words[-1])
-    raise InvalidInput("annotation.completed_by", f"{by!r:.60} names nobody.")
-
-
-def _name(address: str) -> str:
-    return address.replace("\0", "")[:_LONGEST_NAME]
+    number = by.get("id") if isinstance(by, dict) else by
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidInput("annotation.completed_by", f"{by!r:.60} names nobody.")
+    if number not in people:
+        raise UnknownAnnotator(
+            "annotation.completed_by", f"nobody knows who number {number} is.",
+            remedy="The next `ninefold label collect` learns it.",
+        )  # fmt: skip
+    return people[number]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ninefold.labels import Annotation, LabelTask
 from ninefold.store.database import Database
 from ninefold.store.rows import Kind, finite, from_micros, text_of, to_micros
-from ninefold.store.tables import annotations, label_tasks, truths
+from ninefold.store.tables import annotations, annotators, label_tasks, truths
 from ninefold.store.tombstones import erased_keys
 from ninefold.store.writing import Written, write
 
@@ -83,6 +84,22 @@ class Labels(Database):
         with self.reading() as connection:
             query = sa.select(truths.c.key, truths.c.value).where(*where).order_by(*order)
             return {row.key: row.value for row in connection.execute(query)}
+
+    def record_annotators(self, people: Mapping[int, str]) -> None:
+        """Keeps who Label Studio's people are: number → name; a number that is known gets the new name."""
+        known = self.annotators()
+        changed = [{"number": n, "name": name} for n, name in sorted(people.items()) if known.get(n) != name]
+        if not changed:
+            return
+        insert = (postgresql.insert if self.is_postgresql else sqlite.insert)(annotators)
+        keeping = insert.on_conflict_do_update(index_elements=["number"], set_={"name": insert.excluded.name})
+        with self.writing() as connection:
+            connection.execute(keeping, changed)
+
+    def annotators(self) -> dict[int, str]:
+        """Label Studio's people: number → name."""
+        with self.reading() as connection:
+            return {row.number: row.name for row in connection.execute(sa.select(annotators))}
 
     def erased_keys(self, use_case: str, keys: Iterable[str]) -> set[str]:
         """Of the keys, those that were ever erased: what is elsewhere of them has to go as well."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -104,6 +104,14 @@ annotations = Table(
     Column("label", Text),
     Index("annotations_by_key", "use_case", "key"),
     Index("annotations_by_time", "use_case", "said_at_us"),
+)
+
+annotators = Table(
+    "annotators",
+    metadata,
+    # Label Studio's number of a person, which is all that its webhook says.
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
 )
 
 events = Table(

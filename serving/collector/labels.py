@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from ninefold.clock import Clock
 from ninefold.errors import NinefoldError, NotFound
-from ninefold.labelling.answers import annotation_from
+from ninefold.labelling.answers import UnknownAnnotator, annotation_from
 from ninefold.labelling.keeping import keep_annotations
-from ninefold.labelling.webhook import Told, admit, read_call, webhook_secret
+from ninefold.labelling.webhook import SECRET_HEADER, Told, admit, read_call, webhook_secret
 from ninefold.labels import LabellingInterface
 from ninefold.service import JSON, read_json
 from ninefold.settings import Settings
@@ -29,6 +29,12 @@ PATH = "/v1/labels/{use_case}"
 CALLS = Counter(
     "ninefold_collector_label_calls", "Calls of Label Studio's webhook, by what became of them.", ["outcome"]
 )
+
+
+_OUTCOMES = ("unknown", "later", "annotations")
+
+SECURITY = {"webhook": {"type": "apiKey", "in": "header", "name": SECRET_HEADER}}
+"""How the webhook shows that it is one, in the collector's OpenAPI document."""
 
 
 class LabelsDesk:
@@ -59,13 +65,13 @@ class LabelsDesk:
             if name != self._name:
                 raise NotFound(f"This is the collector of {self._name}, not of {name!r:.60}.")
             told = read_call(await read_json(request, max_bytes=self._settings.serving.max_body_bytes))
-            answer = {"annotations": 0, "truths": 0, "unknown": 0}
+            answer = {"annotations": 0, "truths": 0, "later": 0, "unknown": 0}
             if told is not None:
                 answer |= await run_in_threadpool(self._keep, told)
         except NinefoldError as error:
             CALLS.labels(f"refused {error.http_status}").inc()
             raise
-        CALLS.labels("unknown" if answer["unknown"] else "new" if answer["annotations"] else "no news").inc()
+        CALLS.labels(next((name for name in _OUTCOMES if answer[name]), "no news")).inc()
         return JSON(answer)
 
     def _keep(self, told: Told) -> dict[str, int]:
@@ -74,7 +80,12 @@ class LabelsDesk:
             # Somebody imported it by hand, or its key was erased.
             return {"unknown": 1}
         now = self._clock.now()
-        said = annotation_from(self._interface, task, told.annotation, received_at=now)
+        people = self._store.annotators()
+        try:
+            said = annotation_from(self._interface, task, told.annotation, people, received_at=now)
+        except UnknownAnnotator:
+            # The webhook tells a number alone. A collection learns who it is, and brings this one as well.
+            return {"later": 1}
         kept = keep_annotations(self._store, self._interface, [task], [said], now=now)
         return {"annotations": kept.new, "truths": kept.truths}
 
@@ -86,6 +97,7 @@ def described(use_case: UseCase) -> dict[str, Any]:
         "properties": {
             "annotations": {"type": "integer", "description": "Annotations that were not kept yet."},
             "truths": {"type": "integer", "description": "Truths that they settled and that were not kept yet."},
+            "later": {"type": "integer", "description": "1 where only a collection can tell who said it."},
             "unknown": {"type": "integer", "description": "1 where Ninefold did not send the task."},
         },
     }
