@@ -13,6 +13,7 @@ from ninefold import __version__
 from ninefold.errors import NinefoldError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "new": ("ninefold.scaffold.commands:new", "Write a use case's folder from a file or a database."),
     "run": ("pipelines.commands:run", "Run a pipeline here: training, tuning, monitoring, and others."),
     "submit": ("pipelines.cluster_commands:submit", "Submit a run to Kubeflow Pipelines."),
     "recurring": ("pipelines.cluster_commands:recurring", "Apply, list, remove recurring runs on Kubeflow Pipelines."),

@@ -71,9 +71,24 @@ class Database:
         return 1
 
     @property
+    def is_text(self) -> bool:
+        """A database has types of its own."""
+        return False
+
+    @property
     def kept(self) -> Path:
         """The file with what was read."""
         return settings().folder("data") / self.name / "source" / "rows.parquet"
+
+    def names(self) -> list[str]:
+        """The columns as the query calls them.
+
+        Raises:
+            DataError, ConfigurationError: As ``scan``.
+        """
+        with self._connected() as connection:
+            nothing = sa.select(sa.literal_column("*")).select_from(self._rows()).where(sa.false())
+            return list(connection.execute(nothing).keys())
 
     def scan(self) -> pl.LazyFrame:
         """Brings what is kept up to date, and reads it.

@@ -48,6 +48,11 @@ class File:
         return self.path.suffix.lower() in (".parquet", ".pq")
 
     @property
+    def is_text(self) -> bool:
+        """A CSV file's values are all texts."""
+        return not self.is_parquet
+
+    @property
     def first_row(self) -> int:
         """Row 1 of a CSV file is its header."""
         return 1 if self.is_parquet else 2

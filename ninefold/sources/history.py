@@ -51,7 +51,7 @@ def table_history(
     wanted = [f.name for f in use_case.request] + [target] + ([known_at] if known_at else [])
     if (error := missing_columns(source.where, wanted, scan.collect_schema().names())) is not None:
         raise error
-    frame = source.collect(scan.select(dict.fromkeys(wanted)))
+    frame = source.collect(scan.select(list(dict.fromkeys(wanted))))
     reading = Reading(zone=zone, time_format=time_format)
     requests = pl.DataFrame([_field(source, frame, f, reading) for f in use_case.request])
     check_key(source, requests, use_case.key)

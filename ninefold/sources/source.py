@@ -25,6 +25,15 @@ class Source(Protocol):
         """Number of its first row, as a person counts."""
         ...
 
+    @property
+    def is_text(self) -> bool:
+        """Whether numbers and times come as texts, so that what they are has to be seen from them."""
+        ...
+
+    def names(self) -> list[str]:
+        """The columns under its own names."""
+        ...
+
     def scan(self) -> pl.LazyFrame:
         """All its rows, not yet read.
 

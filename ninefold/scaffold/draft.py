@@ -1,0 +1,358 @@
+"""From a table's facts and five answers to what a use case declares; what the data forbid is refused here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from ninefold.clock import format_duration, format_instant
+from ninefold.dataset import to_numpy
+from ninefold.errors import DataError, UsageError
+from ninefold.fields import MAX_CATEGORY_LENGTH, Field
+from ninefold.leaks import Alone, refuse, tell_alone
+from ninefold.scaffold.answers import Answers
+from ninefold.scaffold.baseline import Baseline, find_baseline
+from ninefold.scaffold.facts import Column, Facts
+from ninefold.sources.history import as_texts
+from ninefold.usecase import HashSplit, Problem, TimeSplit
+
+LEAST_ROWS = 100
+"""Fewer rows than this divide into parts that show nothing."""
+LEAST_TRAINING, LEAST_TEST = 30, 20
+FRESH = timedelta(days=14)
+"""A table whose newest truth is younger than this is taken to be added to."""
+ONES = ("1", "yes", "y", "true", "t", "positive", "bad", "default", "churned", "left", "died", "dead", "fraud", "spam")
+ZEROS = ("0", "no", "n", "false", "f", "negative", "good", "none", "stayed", "alive", "ham")
+Clock = Literal["hour", "weekday", "month"]
+Block = Literal["day", "hour"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What else was said.
+
+    Args:
+        positive: The target's value that counts as 1; None to see it from the values.
+        known_at: Column that says when a truth became known.
+        allow: Columns that may tell the target alone.
+        title: One line for people; empty for one made of the target's name.
+    """
+
+    positive: str | None = None
+    known_at: str | None = None
+    allow: Collection[str] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a use case's folder will say.
+
+    Args:
+        name: Of the use case.
+        title: One line for people.
+        problem: Its kind.
+        request: Fields of a request.
+        key: Those that name a row.
+        decided_at: The one with the decision moment.
+        target: The truth's field; its name is the column's.
+        classes: For two classes, the column's values → 1 or 0.
+        truth_delay: When a truth is known at the latest.
+        split: How history is divided.
+        block: What is independent: a stretch of time, or a field of the key.
+        numbers: Fields that the model sees as numbers.
+        categories: Fields that it sees as categories.
+        texts: Fields that it sees as texts.
+        clocks: What it sees of the decision moment.
+        baseline: What is usual.
+        allowed: Inputs that may tell the target alone.
+        known_at: Column that says when a truth became known.
+        most_telling: The input that tells most alone; None where none could be judged.
+        left_out: Column → why no request holds it.
+    """
+
+    name: str
+    title: str
+    problem: Problem
+    request: tuple[Field, ...]
+    key: tuple[str, ...]
+    decided_at: str | None
+    target: Field
+    classes: Mapping[str, float] | None
+    truth_delay: timedelta
+    split: TimeSplit | HashSplit
+    block: Block | str
+    numbers: tuple[str, ...]
+    categories: tuple[str, ...]
+    texts: tuple[str, ...]
+    clocks: tuple[Clock, ...]
+    baseline: Baseline
+    allowed: tuple[str, ...]
+    known_at: str | None
+    most_telling: Alone | None
+    left_out: Mapping[str, str]
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Request fields that the model does not see as they are: key, time and texts."""
+        seen = {*self.numbers, *self.categories}
+        return tuple(field.name for field in self.request if field.name not in seen)
+
+
+def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: datetime) -> Draft:
+    """Decides what the folder says.
+
+    Args:
+        name: Of the use case.
+        facts: What the table is.
+        answers: The five.
+        wishes: What else was said.
+        now: The present, which no row may lie behind.
+
+    Raises:
+        DataError: The table is too small, its target has other values than two classes, an input leaks it, or a time
+            lies in the future: the message says where.
+        UsageError: Something named is not there, or no split can be made.
+    """
+    if facts.rows < LEAST_ROWS:
+        raise DataError(
+            f"The table has {facts.rows} rows; from fewer than {LEAST_ROWS} nothing can be learned and shown.",
+            remedy="Give more rows.",
+        )
+    known_at = facts.column(wishes.known_at, "--known-at").name if wishes.known_at else None
+    if known_at is not None and facts.columns[known_at].kind != "time":
+        raise UsageError(f"--known-at: {known_at!r} is a {facts.columns[known_at].kind} and no time.")
+    classes = _classes(facts, answers, wishes.positive)
+    rows = _rows(facts, answers, classes, known_at)
+    special = {*answers.key, answers.target, *filter(None, (answers.time, known_at))}
+    used, left_out = _used(facts, special)
+    numbers = tuple(c.name for c in used if c.kind in ("number", "integer", "boolean"))
+    categories = tuple(c.name for c in used if c.kind == "category")
+    texts = tuple(c.name for c in used if c.kind == "text")
+    if not used:
+        raise DataError(
+            "Besides key, time and target no column is left that a model could learn from.",
+            remedy="Give a table with more columns, or see which were left out: "
+            + "; ".join(f"{column} ({why})" for column, why in left_out.items()),
+        )
+    split, learned, held_out = _split(rows, answers, now)
+    allowed = tuple(facts.column(text, "--allow").name for text in wishes.allow)
+    alone = _tell(rows, learned, held_out, (*numbers, *categories), answers)
+    refuse(
+        alone,
+        allowed,
+        remedy="Leave it out: --column NAME=ignore. Or, where it is truly known when the question is asked, allow it: "
+        "--allow NAME",
+    )
+    request = [c for c in facts.columns.values() if c.name in (*answers.key, answers.time) or c in used]
+    first = rows[0]
+    return Draft(
+        name=name,
+        title=wishes.title or _title(answers, classes),
+        problem=answers.problem,
+        request=tuple(_field(c, rows, first, c.name in (*answers.key, answers.time)) for c in request),
+        key=answers.key,
+        decided_at=answers.time,
+        target=_target(answers, rows),
+        classes=classes,
+        truth_delay=answers.truth_delay,
+        split=split,
+        block=_block(rows, held_out, answers),
+        numbers=numbers,
+        categories=categories,
+        texts=texts,
+        clocks=_clocks(rows, answers, {c.name for c in request}),
+        baseline=find_baseline(rows.filter(learned), rows.filter(held_out), categories, answers.problem),
+        allowed=tuple(name for name in allowed if name in (*numbers, *categories)),
+        known_at=known_at,
+        most_telling=next((one for one in alone if not math.isnan(one.value)), None),
+        left_out=left_out,
+    )
+
+
+def _classes(facts: Facts, answers: Answers, positive: str | None) -> Mapping[str, float] | None:
+    if answers.problem == "regression":
+        return None
+    column = facts.columns[answers.target]
+    values = as_texts(facts.sample[answers.target]).drop_nulls().value_counts(sort=True)
+    names = values[answers.target].to_list()
+    shown = ", ".join(repr(value) for value in names[:8]) + (", …" if len(names) > 8 else "")
+    if positive is not None:
+        if positive not in names:
+            raise UsageError(f"--positive: {positive!r} is none of the target's values, {shown}.")
+        if len(names) > 20:
+            raise DataError(
+                f"{column.source!r} has {column.distinct:,} values ({shown}): these are no classes.",
+                remedy="Use --kind regression, or name another target.",
+            )
+        return {value: float(value == positive) for value in sorted(names, key=lambda v: v != positive)}
+    if len(names) != 2:
+        raise DataError(
+            f"{column.source!r} has {column.distinct:,} values ({shown}), and binary means two classes. A use case "
+            "predicts a number, or whether one of two classes holds; there are no others.",
+            remedy="Say which value counts as 1 against all others (--positive VALUE), correct the rows, or use "
+            "--kind regression.",
+        )
+    ones = [v for v in names if v.lower() in ONES] or [v for v in names if v.lower() not in ZEROS]
+    if len(ones) != 1:
+        raise UsageError(
+            f"Which of the target's values, {shown}, counts as 1 can't be seen from them.",
+            remedy=f"Say it: --positive {names[-1]}",
+        )
+    return {ones[0]: 1.0, next(v for v in names if v != ones[0]): 0.0}
+
+
+def _rows(facts: Facts, answers: Answers, classes: Mapping[str, float] | None, known_at: str | None) -> pl.DataFrame:
+    """The sample's rows whose truth is known, in order of time, with ``truth``, ``_at`` and ``_known``."""
+    target = facts.sample[answers.target]
+    truth = (
+        target.cast(pl.Float64)
+        if classes is None
+        else as_texts(target).replace_strict(dict(classes), default=None, return_dtype=pl.Float64)
+    )
+    frame = facts.sample.with_columns(truth=truth).filter(pl.col("truth").is_not_null())
+    if answers.time is None:
+        return frame
+    known = pl.col(known_at) if known_at is not None else pl.col(answers.time) + answers.truth_delay
+    return frame.with_columns(_at=pl.col(answers.time), _known=known).sort("_at", maintain_order=True)
+
+
+def _used(facts: Facts, special: Collection[str]) -> tuple[list[Column], dict[str, str]]:
+    used, left_out = [], {}
+    for column in facts.columns.values():
+        if column.name in special:
+            continue
+        why = _why_not(column, facts)
+        if why:
+            left_out[column.source] = why
+        else:
+            used.append(column)
+    return used, left_out
+
+
+def _why_not(column: Column, facts: Facts) -> str:
+    match column.kind:
+        case "ignore":
+            return "as you said"
+        case "empty":
+            return "it has no value"
+        case "other":
+            return "no field can hold it"
+        case "time":
+            return "a time: make numbers of it in derive"
+    if column.distinct < 2 and not column.nulls:
+        return "it has the same value in all rows"
+    if column.kind == "category":
+        if column.distinct > max(50, 0.5 * column.known):
+            return "it has another value in nearly every row"
+        if (facts.sample[column.name].str.len_chars().max() or 0) > MAX_CATEGORY_LENGTH:  # type: ignore[operator]
+            return f"a category has at most {MAX_CATEGORY_LENGTH} characters"
+    if column.kind == "integer" and column.names_rows:
+        values = facts.sample[column.name]
+        if int(values.max()) - int(values.min()) < 1.01 * column.rows:  # type: ignore[arg-type]
+            return "it counts the rows"
+    return ""
+
+
+def _split(rows: pl.DataFrame, answers: Answers, now: datetime) -> tuple[TimeSplit | HashSplit, pl.Series, pl.Series]:
+    """The split; which rows guesses are made on; and which they are held against."""
+    if answers.time is None:
+        shuffled = pl.Series(np.random.default_rng(0).permutation(len(rows)))
+        return HashSplit(salt=""), shuffled % 2 == 0, shuffled % 2 == 1
+    at, known = rows["_at"], rows["_known"]
+    ends: datetime = known.max()  # type: ignore[assignment]
+    fixed = ends < now - FRESH
+    until = ends.replace(microsecond=0) + timedelta(seconds=1) if fixed else now
+    test = _days(until - at[int(0.8 * len(at))])
+    validation = _days(until - timedelta(days=test) - at[int(0.6 * len(at))])
+    test_from = until - timedelta(days=test)
+    validation_from = test_from - timedelta(days=validation)
+    learned = (known < validation_from).fill_null(value=False)
+    held_out = (at >= test_from) & (known < until).fill_null(value=False)
+    between = (at >= validation_from) & (at < test_from) & (known < test_from).fill_null(value=False)
+    if learned.sum() < LEAST_TRAINING or min(held_out.sum(), between.sum()) < LEAST_TEST:
+        raise UsageError(
+            f"Split by time, {int(learned.sum()):,} of {len(rows):,} rows would train, {int(between.sum()):,} validate "
+            f"and {int(held_out.sum()):,} test: the last {test} days test, the {validation} before validate, and a "
+            "row counts when its truth was known before the next part begins.",
+            remedy=f"Give rows over a longer time, a shorter --truth-delay than "
+            f"{format_duration(answers.truth_delay)}, or --time none to divide them by chance.",
+        )
+    declared = TimeSplit(validation=f"{validation}d", test=f"{test}d", until=format_instant(until) if fixed else None)
+    return declared, learned, held_out
+
+
+def _days(length: timedelta) -> int:
+    return max(1, math.ceil(length / timedelta(days=1)))
+
+
+def _tell(
+    rows: pl.DataFrame, learned: pl.Series, held_out: pl.Series, names: Sequence[str], answers: Answers
+) -> tuple[Alone, ...]:
+    parts = [rows.filter(part) for part in (learned, held_out)]
+    columns = [{name: to_numpy(part[name]) for name in names} for part in parts]
+    truths = [to_numpy(part["truth"]) for part in parts]
+    return tell_alone(columns[0], truths[0], columns[1], truths[1], answers.problem)
+
+
+def _title(answers: Answers, classes: Mapping[str, float] | None) -> str:
+    words = answers.target.replace("_", " ")
+    if classes is None:
+        return f"What will {words} be?"
+    one = next(value for value, counts in classes.items() if counts == 1.0)
+    return f"Will {words} be {re.sub(r'[^ -~]', '?', one)[:40]}?"
+
+
+def _field(column: Column, rows: pl.DataFrame, first: pl.DataFrame, required: bool) -> Field:
+    """Examples are usual values, each of its own column: no row of the table is shown."""
+    values = rows[column.name].drop_nulls()
+    example: Any
+    match column.kind:
+        case "time":
+            example = format_instant(rows[column.name][-1])
+        case "number":
+            example = float(f"{values.median():.6g}")
+        case "integer":
+            example = int(first[column.name][0] if required else values.median())  # type: ignore[arg-type]
+        case "boolean":
+            example = bool(values.mean() >= 0.5)  # type: ignore[operator]
+        case _:
+            example = first[column.name][0] if required else values.mode().sort()[0]
+            example = example[:60] if column.kind == "text" else example
+    return Field(name=column.name, kind=column.kind, nullable=not required and column.nulls > 0, example=example)  # type: ignore[arg-type]
+
+
+def _target(answers: Answers, rows: pl.DataFrame) -> Field:
+    if answers.problem == "binary":
+        return Field(name=answers.target, kind="number", minimum=0, maximum=1, example=0)
+    truth = rows["truth"]
+    least = 0 if float(truth.min()) >= 0 else None  # type: ignore[arg-type]
+    return Field(name=answers.target, kind="number", minimum=least, example=float(f"{truth.median():.4g}"))
+
+
+def _block(rows: pl.DataFrame, held_out: pl.Series, answers: Answers) -> Block | str:
+    if answers.time is not None:
+        at = rows.filter(held_out)["_at"]
+        for block, every in (("day", "1d"), ("hour", "1h")):
+            if at.dt.truncate(every).n_unique() >= LEAST_TEST:
+                return block
+    return max(answers.key, key=lambda name: rows[name].n_unique())
+
+
+def _clocks(rows: pl.DataFrame, answers: Answers, taken: Collection[str]) -> tuple[Clock, ...]:
+    if answers.time is None:
+        return ()
+    at = rows["_at"]
+    found: list[Clock] = ["weekday"]
+    if (at != at.dt.truncate("1d")).any():
+        found.append("hour")
+    if at[-1] - at[0] > timedelta(days=300):
+        found.append("month")
+    return tuple(clock for clock in found if clock not in taken)
