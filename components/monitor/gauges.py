@@ -37,6 +37,15 @@ def render(use_case: UseCase, watched: Watched) -> bytes:
             metric.labels(who, use_case.metric.name, *of).set(judged.value)
             baseline.labels(who, use_case.metric.name, *of).set(judged.baseline)
             coverage.labels(who, *of).set(judged.coverage)
+    if use_case.interval is not None:
+        inside = gauge("interval_coverage", "Share of truths inside of their intervals.", "version", "cohort")
+        width = gauge("interval_width", "Mean width of intervals, in the target's unit.", "version", "cohort")
+        for judged in watched.judged:
+            quality = judged.evaluation.interval if judged.evaluation is not None else None
+            if judged.window == newest:
+                of = (str(judged.version), judged.cohort)
+                inside.labels(who, *of).set(quality.coverage.value if quality is not None else math.nan)
+                width.labels(who, *of).set(quality.width.value if quality is not None else math.nan)
     psi = gauge("psi", "Distance of a column from the windows before.", "column")
     nulls = gauge("null_share", "Share of nulls of a column.", "column")
     for column in watched.columns[newest.label]:

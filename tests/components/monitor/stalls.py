@@ -63,6 +63,15 @@ USE_CASE = UseCase(
 )
 
 
+BOUNDED = replace(
+    USE_CASE,
+    interval=0.8,
+    decide=lambda request, prediction, interval: "open",
+    block=lambda columns: columns["stall"] + columns["at"].astype("datetime64[h]").astype(str).astype(object),
+)
+"""The same with intervals, and with blocks of which a day has many."""
+
+
 def days(first: datetime, count: int, seed: int) -> list[dict[str, Any]]:
     """Rows of some days: request, feature, truth; every day alike but for chance."""
     rng = np.random.default_rng(seed)
@@ -130,7 +139,7 @@ def prediction(number: int, row: Mapping[str, Any], *, version: int = 0, cohort:
         decided_at=at, received_at=at, version=version, cohort=cohort,
         request={"stall": row["stall"], "kind": row["kind"], "visits": row["visits"], "at": at.isoformat()},
         features={"stall__size": row["size"]}, value=row.get("value", 2.0 * row["visits"]),
-        fallback=row.get("fallback"), latency_ms=row["latency_ms"],
+        fallback=row.get("fallback"), latency_ms=row["latency_ms"], interval=row.get("interval"),
     )  # fmt: skip
 
 

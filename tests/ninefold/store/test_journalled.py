@@ -13,6 +13,7 @@ from ninefold.store.rows import PREDICTIONS
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _VALUE = st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
+_FINITE = st.floats(allow_nan=False, allow_infinity=False)
 _INSTANT = st.datetimes(timezones=st.just(UTC))
 _PREDICTION = st.builds(
     Prediction,
@@ -20,7 +21,7 @@ _PREDICTION = st.builds(
     received_at=_INSTANT, version=st.integers(0, 99), cohort=_TEXT, request=st.dictionaries(_TEXT, _VALUE, max_size=4),
     features=st.dictionaries(_TEXT, _VALUE, max_size=4), value=st.floats(allow_nan=False, allow_infinity=False),
     fallback=st.none() | st.just("no_model"), flags=st.lists(_TEXT, max_size=2).map(tuple),
-    latency_ms=st.floats(0, 1e6),
+    latency_ms=st.floats(0, 1e6), interval=st.none() | st.tuples(_FINITE, _FINITE),
 )  # fmt: skip
 
 
@@ -44,6 +45,8 @@ def test_other_lines_are_no_prediction(lines):
         "received_at": "2013-07-01T00:00:00Z", "version": 1, "cohort": "live", "value": 1.0, "fallback": None,
         "flags": [], "latency_ms": 1.0,
     }  # fmt: skip
-    assert row_of(orjson.dumps(fields) + b"\n{}\n{}")["request"] == "{}"
+    kept = row_of(orjson.dumps(fields) + b"\n{}\n{}")
+    # What was written before there were intervals has none, and neither rollout.
+    assert (kept["request"], kept["lower"], kept["upper"], kept["rollout_id"]) == ("{}", None, None, None)
     with pytest.raises((KeyError, TypeError, ValueError)):
         row_of(orjson.dumps(fields) + lines)
