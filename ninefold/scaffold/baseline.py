@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -57,7 +58,7 @@ def find_baseline(
         )
         if told.is_empty():
             continue
-        values = {value: _rounded(found) for value, _, found in told.iter_rows()}
+        values = {value: rounded(found) for value, _, found in told.iter_rows()}
         loss = _loss(pl.col(name).replace_strict(values, default=usual, return_dtype=pl.Float64), held_out, problem)
         if loss < least:
             best, least = Baseline(usual=usual, column=name, values=values), loss
@@ -66,11 +67,12 @@ def find_baseline(
 
 def _usual(truth: pl.Series, problem: Problem) -> float:
     found = truth.mean() if problem == "binary" else truth.median()
-    return _rounded(float(found))  # type: ignore[arg-type]
+    return rounded(found)
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+def rounded(value: Any) -> float:
+    """A number in four digits: what a person would write down."""
+    return float(f"{float(value):.4g}")
 
 
 def _loss(guess: pl.Expr, frame: pl.DataFrame, problem: Problem) -> float:

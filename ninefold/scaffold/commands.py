@@ -101,12 +101,12 @@ def new(
     from ninefold.scaffold.facts import field_names, look, refuse_future
     from ninefold.scaffold.folder import check_free, write_folder
     from ninefold.scaffold.render import render
-    from ninefold.sources import Database
     from ninefold.sources.values import Reading
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     folder = check_free(name, settings())
     reading = Reading(zone=_zone(zone or "UTC"), time_format=time_format)
+    source: File | Database
     if file is not None and sql is None and query is None:
         source = _file(file, separator)
     elif file is None and sql is not None and query is not None:
@@ -122,7 +122,7 @@ def new(
     console.print(f"{source.where}: {facts.rows:,} rows, {len(facts.columns)} columns.")
     given = Given(key=key, time=time, target=target, kind=kind, truth_delay=truth_delay)
     answers = collect(facts, given, console, interactive=sys.stdin.isatty() and sys.stdout.isatty())
-    known = source.known_at if isinstance(source, Database) else known_at
+    known = known_at if file is not None else known_at or "known_at"
     now = WallClock().now()
     for moment in (answers.time, names.get(known, known) if known else None):
         if moment is not None and facts.column(moment, "--known-at").kind == "time":

@@ -18,7 +18,7 @@ from ninefold.errors import DataError, UsageError
 from ninefold.fields import MAX_CATEGORY_LENGTH, Field
 from ninefold.leaks import Alone, refuse, tell_alone
 from ninefold.scaffold.answers import Answers
-from ninefold.scaffold.baseline import Baseline, find_baseline
+from ninefold.scaffold.baseline import Baseline, find_baseline, rounded
 from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
 from ninefold.usecase import HashSplit, Problem, TimeSplit
@@ -318,7 +318,7 @@ def _field(column: Column, rows: pl.DataFrame, first: pl.DataFrame, required: bo
         case "time":
             example = format_instant(rows[column.name][-1])
         case "number":
-            example = float(f"{values.median():.6g}")
+            example = float(f"{float(values.median()):.6g}")  # type: ignore[arg-type]
         case "integer":
             example = int(first[column.name][0] if required else values.median())  # type: ignore[arg-type]
         case "boolean":
@@ -334,7 +334,7 @@ def _target(answers: Answers, rows: pl.DataFrame) -> Field:
         return Field(name=answers.target, kind="number", minimum=0, maximum=1, example=0)
     truth = rows["truth"]
     least = 0 if float(truth.min()) >= 0 else None  # type: ignore[arg-type]
-    return Field(name=answers.target, kind="number", minimum=least, example=float(f"{truth.median():.4g}"))
+    return Field(name=answers.target, kind="number", minimum=least, example=rounded(truth.median()))
 
 
 def _block(rows: pl.DataFrame, held_out: pl.Series, answers: Answers) -> Block | str:

@@ -13,7 +13,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -173,7 +173,11 @@ class Database:
         asked = sa.select(sa.literal_column("*")).select_from(source)
         if since is not None:
             asked = asked.where(source.c[self.known_at] >= _literal(since))
-        rows = connection.execution_options(stream_results=True, yield_per=BATCH).execute(asked)
+        connection = connection.execution_options(stream_results=True, yield_per=BATCH)
+        with closing(connection.execute(asked)) as rows:
+            return self._received(rows)
+
+    def _received(self, rows: sa.CursorResult[Any]) -> pl.DataFrame:
         names = list(rows.keys())
         if (error := missing_columns(self.where, [self.known_at], names)) is not None:
             raise DataError(

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +16,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psycopg
 import pytest
 
 from ninefold.dataset import to_numpy
 from ninefold.errors import DataError, NinefoldError, UsageError
+from ninefold.settings import settings
+from ninefold.store.erased_files import erase_from_parquet
+from ninefold.store.erasure import key_of
 from ninefold.usecase import HashSplit, History, TimeSplit, UseCase, load_object
 
 ROOT = Path(__file__).parents[3]
@@ -109,10 +114,10 @@ def test_the_folder_is_short_and_laid_out_as_the_house_lays_out_code(make: Make,
         assert files == ["README.md", "__init__.py", "contract.py", "etl.py"]
         assert sum(len(path.read_text().splitlines()) for path in folder.glob("*.py")) <= 120
     ruff = [sys.executable, "-m", "ruff"]
-    settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
+    house = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
     # Whether usecases is first-party depends on the project that the folder stands in.
     for command in (["check", "--ignore", "I001"], ["format", "--check"]):
-        ran = subprocess.run([*ruff, *command, *settings, "usecases"], cwd=project, capture_output=True, text=True)
+        ran = subprocess.run([*ruff, *command, *house, "usecases"], cwd=project, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout
 
 
@@ -338,3 +343,76 @@ def test_a_name_that_is_taken_is_refused(make: Make) -> None:
             make(name=name)
     with pytest.raises(UsageError, match="is no name for a use case"):
         make(name="My Parcels")
+
+
+SECRET = "hunter2-never-written"
+
+
+def _sold_by(
+    kind: str, request: pytest.FixtureRequest, project: Path, table: pl.DataFrame
+) -> tuple[str, Callable[..., Any]]:
+    """A database with the parcels, its URL, and how a statement is run in it."""
+    known = table.with_columns(known_at=pl.col("handed_in_at").str.to_datetime(time_zone="UTC") + timedelta(days=2))
+    texts = known.with_columns(known_at=pl.col("known_at").dt.strftime("%Y-%m-%d %H:%M:%S+00:00"))
+    if kind == "sqlite":
+        connection: Any = sqlite3.connect(project / "shop.db", isolation_level=None)
+        types, place, url = "text, text, text, real, integer, text, real, text", "?", "sqlite:///shop.db"
+    else:
+        url = request.getfixturevalue("new_postgresql_url")
+        connection = psycopg.connect(url, autocommit=True)
+        types = "text, timestamptz, text, numeric, boolean, text, double precision, timestamptz"
+        place = "%s"
+    columns = ["parcel", "handed_in_at", "depot", "weight", "express", "insured", "hours", "known_at"]
+    declared = ", ".join(f"{name} {type_}" for name, type_ in zip(columns, types.split(", "), strict=True))
+    connection.execute(f"CREATE TABLE parcels ({declared})")
+    insert = f"INSERT INTO parcels VALUES ({', '.join([place] * 8)})"
+    connection.cursor().executemany(insert, texts.rows())
+    request.addfinalizer(connection.close)
+    return url, connection.execute
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_database_becomes_a_use_case_that_reads_what_became_known_since(
+    kind: str, make: Make, project: Path, parcels: pl.DataFrame, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    url, run = _sold_by(kind, request, project, parcels)
+    (project / "parcels.sql").write_text("SELECT * FROM parcels WHERE weight >= :least AND hours IS NOT NULL")
+    monkeypatch.setenv("PARCELS_DATABASE_PASSWORD", SECRET)
+    use_case = make(sql=url, query=project / "parcels.sql", parameter=["least=0"])
+    assert extracted(use_case).truths.height == 600
+    assert use_case.fields["weight"].kind == "number"
+    assert extracted(use_case).truths["known_at"][0].hour == 8
+    assert "known_at" not in use_case.fields
+    source = load_object("usecases.parcels.etl:SOURCE")
+    run(
+        "INSERT INTO parcels VALUES "
+        "('new', '2024-06-01 10:00:00+00:00', 'west', 3.5, true, '', 21.5, '2024-06-03 10:00:00+00:00')"
+    )
+    assert source.update() == 2
+    assert extracted(use_case).requests["parcel"].to_list()[-1] == "new"
+    folder = project / "usecases" / "parcels"
+    assert (folder / "query.sql").read_text() == (project / "parcels.sql").read_text() + "\n"
+    written = [*folder.rglob("*"), *settings().home.rglob("*")]
+    assert not any(SECRET.encode() in path.read_bytes() for path in written if path.is_file())
+    # The query that runs is the folder's own.
+    (project / "parcels.sql").unlink()
+    assert extracted(use_case).requests.height == 601
+
+
+def test_a_row_of_a_database_that_is_forgotten_is_taken_out_of_what_is_kept(
+    make: Make, project: Path, parcels: pl.DataFrame, request: pytest.FixtureRequest
+) -> None:
+    url, _ = _sold_by("sqlite", request, project, parcels)
+    (project / "parcels.sql").write_text("SELECT * FROM parcels")
+    use_case = make(sql=url, query=project / "parcels.sql")
+    folder = settings().folder("data") / "parcels"
+    found = erase_from_parquet(use_case, key_of(use_case, None, ["parcel=000007"]), folder)
+    assert list(found.values()) == [1]
+
+
+def test_a_password_in_the_address_is_refused(make: Make, project: Path) -> None:
+    (project / "q.sql").write_text("SELECT 1")
+    with pytest.raises(NinefoldError, match="set the environment variable PARCELS_DATABASE_PASSWORD") as refused:
+        make(sql=f"postgresql://reader:{SECRET}@host/shop", query=project / "q.sql")
+    assert SECRET not in str(refused.value)
