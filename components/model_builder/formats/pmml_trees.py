@@ -77,33 +77,44 @@ class _Tree:
     def _node(self, node: dict[str, Any], predicate: str, place: str) -> str:
         if "split_feature" not in node:
             return element("Node", predicate, id=place, score=float(node["leaf_value"]))
-        test, missing_first = self._test(node)
+        name, test, opposite, missing_left = self._tests(node)
+        self._used.add(name)
+        # Evaluators differ: some take the default side at once, some go on to a side that holds for everything. So the
+        # side that holds for everything is the default one.
+        sides = (node["right_child"], node["left_child"]) if missing_left else (node["left_child"], node["right_child"])
         first, second = self._place(), self._place()
         return element(
             "Node", predicate,
-            self._node(node["left_child"], test, first), self._node(node["right_child"], element("True"), second),
-            id=place, defaultChild=first if missing_first else second,
+            self._node(sides[0], opposite if missing_left else test, first),
+            self._node(sides[1], element("True"), second),
+            id=place, defaultChild=second,
         )  # fmt: skip
 
-    def _test(self, node: dict[str, Any]) -> tuple[str, bool]:
-        """The test of the left side, and whether a missing value goes there."""
+    def _tests(self, node: dict[str, Any]) -> tuple[str, str, str, bool]:
+        """The field, the tests of the left and of the right side, and whether a missing value goes left."""
         feature, kind, missing = int(node["split_feature"]), node["decision_type"], node["missing_type"]
         name = self._columns[feature]
-        self._used.add(name)
         if kind == "<=" and missing in ("NaN", "None"):
             below = float(float32_below(node["threshold"]))
             threshold = below if math.isfinite(below) else float(node["threshold"])
-            left = bool(node["default_left"]) if missing == "NaN" else node["threshold"] >= 0.0
-            return element("SimplePredicate", field=name, operator="lessOrEqual", value=threshold), left
+            sides = [
+                element("SimplePredicate", field=name, operator=operator, value=threshold)
+                for operator in ("lessOrEqual", "greaterThan")
+            ]
+            return name, *sides, bool(node["default_left"]) if missing == "NaN" else node["threshold"] >= 0.0
         if kind != "==":
             raise PackageError(f"A split {kind!r} with {missing!r} can't be exported.")
         known = self._names[feature - len(self._fields.numbers)]
         members = [known[float(code)] for code in node["threshold"].split("||")]
         listed = [member for member in members if member]
         if not listed:
-            return element("SimplePredicate", field=name, operator="isMissing"), True
+            return name, "", element("SimplePredicate", field=name, operator="isNotMissing"), True
         array = element("Array", " ".join(map(_quoted, listed)), type="string", n=len(listed))
-        return element("SimpleSetPredicate", array, field=name, booleanOperator="isIn"), len(listed) < len(members)
+        sides = [
+            element("SimpleSetPredicate", array, field=name, booleanOperator=operator)
+            for operator in ("isIn", "isNotIn")
+        ]
+        return name, *sides, len(listed) < len(members)
 
 
 def _quoted(value: str) -> str:

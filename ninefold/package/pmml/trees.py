@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ninefold.errors import PackageError
-from ninefold.package.pmml.document import child, finite, items, number, text
+from ninefold.package.pmml.document import child, items, number, text
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -140,8 +140,12 @@ class _Nodes:
             one, other = branches
             child(other, "True")
             sides = [text(branch, "id") for branch in branches]
-            self.default[at] = text(node, "defaultChild", *sides) == sides[0]
-            self._split(at, one)
+            missing = text(node, "defaultChild", *sides)
+            asks_for_one = one.find("SimplePredicate[@operator='isNotMissing']") is not None
+            if self._split(at, one):
+                one, other = other, one
+            # A predicate that tells missing values apart is never unknown, so no default is asked for.
+            self.default[at] = asks_for_one or text(one, "id") == missing
             self.first[at], self.second[at] = self._place(), self._place()
             pending += [(one, self.first[at], depth + 1), (other, self.second[at], depth + 1)]
         return place
@@ -157,7 +161,8 @@ class _Nodes:
         self.set_of.append(-1)
         return place
 
-    def _split(self, at: int, branch: Element) -> None:
+    def _split(self, at: int, branch: Element) -> bool:
+        """Notes a branch's predicate, and says whether it was the opposite of what is noted."""
         predicates = [element for element in branch if element.tag in ("SimplePredicate", "SimpleSetPredicate")]
         if len(predicates) != 1:
             raise PackageError(f"A Node of the PMML document has {len(predicates)} predicates, not one.")
@@ -167,18 +172,20 @@ class _Nodes:
             raise PackageError(f"The PMML document splits by {name!r:.60}, which is no input.")
         self.feature[at] = self._places[name]
         is_number = self.feature[at] < self._first_category
-        if predicate.tag == "SimplePredicate" and predicate.get("operator") == "isMissing" and not is_number:
-            # What is missing holds here, and asks for no default; nothing else is in the empty set.
-            self.default[at] = True
+        if predicate.tag == "SimplePredicate" and is_number:
+            operator = text(predicate, "operator", "lessOrEqual", "greaterThan")
+            self.threshold[at] = number(predicate, "value")
+            return operator == "greaterThan"
+        if is_number:
+            raise PackageError(f"The PMML document looks for the number {name!r:.60} in a set.")
+        if predicate.tag == "SimplePredicate":
+            # Not missing is the opposite of being in the empty set, for whatever is not missing.
+            text(predicate, "operator", "isNotMissing")
             self.set_of[at] = self._members(at, [])
-        elif predicate.tag == "SimplePredicate" and is_number:
-            text(predicate, "operator", "lessOrEqual")
-            self.threshold[at] = finite(text(predicate, "value"), "threshold")
-        elif predicate.tag == "SimpleSetPredicate" and not is_number:
-            text(predicate, "booleanOperator", "isIn")
-            self.set_of[at] = self._members(at, list(items(child(predicate, "Array"))))
-        else:
-            raise PackageError(f"The PMML document compares {name!r:.60} by a {predicate.tag}, which is not its kind.")
+            return True
+        operator = text(predicate, "booleanOperator", "isIn", "isNotIn")
+        self.set_of[at] = self._members(at, list(items(child(predicate, "Array"))))
+        return operator == "isNotIn"
 
     def _members(self, at: int, values: list[str]) -> int:
         vocabulary = self.vocabularies[self.feature[at] - self._first_category]
