@@ -246,6 +246,21 @@ def test_a_contract_with_a_wrong_name_is_refused_and_the_name_is_told(message: s
         REFUSED[message](use_cases("arrivals"))
 
 
+INTERVALS = {
+    "problem has an interval of 1.5": {"interval": 1.5},
+    "problem has an interval of 0.0": {"interval": 0.0},
+    "a binary problem has an interval": {"interval": 0.8, "problem": "binary"},
+    "its decide does not take one": {"interval": 0.8},
+    "its application_metrics does not take one": {"interval": 0.8, "decide": lambda request, value, interval: None},
+}
+
+
+@pytest.mark.parametrize("message", INTERVALS)
+def test_an_interval_is_a_share_of_a_number_and_what_rests_on_it_takes_it(message: str, use_cases: UseCases) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        dataclasses.replace(use_cases("arrivals"), **INTERVALS[message])
+
+
 def test_a_digest_of_derive_follows_the_source_of_its_module(use_cases: UseCases) -> None:
     digests = {use_cases(name).derive_digest for name in NAMES}
     assert len(digests) == len(NAMES)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ninefold.errors import ConfigurationError
-from serving.front_end.model_client import ModelClient, ModelFailure
+from serving.front_end.model_client import Bounded, ModelClient, ModelFailure
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n" + b'{"predictions":[1.5]}'
 
@@ -134,7 +134,27 @@ async def test_what_a_gateway_says_of_a_server_is_not_the_model_s_own_error(stat
         assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("value", [b"null", b'"1"', b"true", b"[1]", b"{}"])
+async def test_a_version_with_an_interval_answers_three_numbers():
+    body = b'{"predictions":[{"prediction":2,"lower":1.5,"upper":2.0}]}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with asked(lambda connection, order: answer) as (client, _):
+        assert await client.predict([[1]]) == [Bounded(2.0, 1.5, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"null",
+        b'"1"',
+        b"true",
+        b"[1]",
+        b"{}",
+        b'{"prediction":1.0}',
+        b'{"prediction":1.0,"lower":0.5,"upper":null}',
+        b'{"prediction":1.0,"lower":1.5,"upper":2.0}',
+        b'{"prediction":3.0,"lower":1.5,"upper":2.0}',
+    ],
+)
 async def test_a_value_that_is_no_number_is_none(value):
     body = b'{"predictions":[%b,2]}' % value
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
