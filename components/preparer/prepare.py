@@ -10,6 +10,7 @@ from components.preparer.balance import augment, oversample
 from components.preparer.feedback import share_of_users, told_by_user, weighted
 from components.preparer.sanitise import sanitise
 from components.preparer.split import Parts
+from components.preparer.telling import check_inputs
 from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError
 from ninefold.usecase import UseCase
@@ -39,7 +40,8 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
     """Sanitises all parts; adds rows to the training part alone.
 
     Raises:
-        DataError: A part has no row left: the message says what was dropped and why.
+        DataError: A part has no row left: the message says what was dropped and why. Or an input alone predicts the
+            target, and the use case does not allow it.
         ConfigurationError: Oversampling was declared for a regression.
     """
     import polars as pl
@@ -63,6 +65,7 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
                 remedy="Choose another end (--until) or another split.",
             )
     training = frames["training"]
+    notes["one input alone"] = check_inputs(training, frames["validation"], use_case)
     if use_case.augment is not None:
         held_out = pl.concat([parts.validation["key"], parts.test["key"]]).drop_nulls().to_list()
         # Rows that are made from one row may share its key.
@@ -74,8 +77,8 @@ def prepare(parts: Parts, use_case: UseCase) -> Prepared:
         before = len(training)
         training = oversample(training, use_case.oversample)
         notes["training"]["oversampled"] = len(training) - before
-    return Prepared(training=training, validation=frames["validation"], test=frames["test"], notes=notes)
     if notes["training"].get("told by users"):
         # Last, so that repeated and added rows count for what they weigh.
         training = weighted(training, use_case.feedback)
         notes["training"]["users' share of the weight"] = share_of_users(training)
+    return Prepared(training=training, validation=frames["validation"], test=frames["test"], notes=notes)

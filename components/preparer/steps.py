@@ -62,6 +62,14 @@ def _report(notes: Mapping[str, Any]) -> str:
         why += [f"{count:,} values nulled: {column}" for column, count in part["nulled"].items()]
         why += [f"{part[kind]:,} rows {kind}" for kind in ("augmented", "oversampled") if part.get(kind)]
         lines.append(f"| {name} | {part['rows']:,} | {'; '.join(why)} |")
+    told = notes["one input alone"]
+    if "value" in told:
+        found = f"{told['most_telling']}, {told['measure']} {told['value']:.4f}"
+        lines += ["", f"The most telling input alone: {found} on held-out rows; {told['limit']:g} would be a leak."]
+    if told["not_checked"]:
+        lines += ["", f"Too few rows to say whether an input leaks the target: {told['not_checked']} inputs."]
+    if "allowed" in told:
+        lines += ["", f"Allowed to tell the target alone: {told['allowed']}."]
     lines += ["", "Left out by the split:", ""]
     lines += [f"- {count:,}: {reason}" for reason, count in notes["split"]["dropped"].items()] or ["- nothing"]
     return "\n".join(lines) + "\n"

@@ -87,7 +87,7 @@ class Database:
             DataError, ConfigurationError: As ``scan``.
         """
         with self._connected() as connection:
-            nothing = sa.select(sa.literal_column("*")).select_from(self._rows()).where(sa.false())
+            nothing: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(self._rows()).where(sa.false())
             return list(connection.execute(nothing).keys())
 
     def scan(self) -> pl.LazyFrame:
@@ -170,7 +170,7 @@ class Database:
 
     def _fetch(self, connection: Connection, since: Any) -> pl.DataFrame:
         source = self._rows()
-        asked = sa.select(sa.literal_column("*")).select_from(source)
+        asked: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(source)
         if since is not None:
             asked = asked.where(source.c[self.known_at] >= _literal(since))
         connection = connection.execution_options(stream_results=True, yield_per=BATCH)

@@ -63,8 +63,7 @@ class File:
         Raises:
             DataError: There is no file, it is empty, has no header, or one that can't be used.
         """
-        if not self.path.is_file():
-            raise DataError(f"There is no file {self.path}.", remedy="Correct the path in the use case's etl.py.")
+        self._require()
         if self.path.stat().st_size == 0:
             raise DataError(f"{self.where} is empty.", remedy="Give a file with a header and rows.")
         return self._parquet_names() if self.is_parquet else self._csv_names()
@@ -99,8 +98,13 @@ class File:
 
     def state(self) -> str:
         """Its size and when it was written."""
+        self._require()
         found = self.path.stat()
         return hashlib.sha256(f"{self.path.name}|{found.st_size}|{found.st_mtime_ns}".encode()).hexdigest()[:16]
+
+    def _require(self) -> None:
+        if not self.path.is_file():
+            raise DataError(f"There is no file {self.path}.", remedy="Correct the path in the use case's etl.py.")
 
     def _parquet_names(self) -> list[str]:
         with self.path.open("rb") as file:

@@ -84,7 +84,7 @@ def _instant(column: pl.Expr, dtype: pl.DataType, reading: Reading) -> pl.Expr:
         if reading.time_format is not None:
             read = column.str.to_datetime(reading.time_format, time_unit="us", strict=False)
             return read.dt.convert_time_zone("UTC") if "%z" in reading.time_format else _in_zone(read, reading.zone)
-        text = pl.when(column.str.contains(INSTANT)).then(column)
+        text: pl.Expr = pl.when(column.str.contains(INSTANT)).then(column)
         for pattern, better in (
             (r"^(\S{10}) ", "${1}T"), (r"^(\S{10})$", "${1}T00:00:00"), (r" ?Z$", "+00:00"),
             (r" ([+-]\d{2}:?\d{2})$", "${1}"), (r"T(\d{2}:\d{2})($|[+-])", "T${1}:00${2}"),

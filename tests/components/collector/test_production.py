@@ -1,5 +1,6 @@
 """A run starts from the state of production, and a cached step is used again only where that is the same."""
 
+import dataclasses
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from ninefold.records import Prediction
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
 from ninefold.store.erasure import erase_records, key_of
-from ninefold.usecase import load_use_case
+from ninefold.usecase import TimeSplit, load_use_case
 
 sys.path.append(str(Path(__file__).parent))
 import tiny_use_case
@@ -62,7 +63,25 @@ def test_a_run_that_is_told_neither_end_nor_name_takes_now_and_makes_one(store: 
     assert before <= parse_instant(found["until"]) <= store.clock.now()
     assert found["run_id"].startswith("parcels-")
     assert named(NAME, "", "")["run_id"] != found["run_id"]
+    # A history that nobody adds to any more says where it ends.
+    ended = dataclasses.replace(load_use_case(NAME), split=TimeSplit(until="2024-03-01T00:00:00Z"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.collector.production.load_use_case", lambda _: ended)
+        assert named(NAME, "", "mine")["until"] == "2024-03-01T00:00:00Z"
+        assert named(NAME, "2024-02-01", "mine")["until"] == "2024-02-01"
     assert named(NAME, "2013-07-01", "mine") == {"until": "2013-07-01", "run_id": "mine"}
     # Where there is no time, everything known is used.
     assert named("churn", "", "mine")["until"] == ""
     store.close()
+
+
+def test_a_source_that_tells_its_state_is_read_anew_when_that_changes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = dataclasses.replace(load_use_case(NAME), source_state="tiny_use_case:state")
+    monkeypatch.setattr("components.collector.production.load_use_case", lambda _: told)
+    monkeypatch.setattr(tiny_use_case, "state", lambda: "as it was", raising=False)
+    before = state_of_production(NAME)["production"]
+    assert state_of_production(NAME)["production"] == before
+    monkeypatch.setattr(tiny_use_case, "state", lambda: "another")
+    assert state_of_production(NAME)["production"] != before
