@@ -37,11 +37,16 @@ def _keys_file() -> Path:
 
 
 @key.command("create")
-def create_key(name: Annotated[str, typer.Argument(help="Who uses it; a name that exists gets a new key.")]) -> None:
+def create_key(
+    name: Annotated[str, typer.Argument(help="Who uses it; a name that exists gets a new key.")],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="What it is for, and nothing else: feedback, truths or events.")
+    ] = None,
+) -> None:
     """Make a key and print it; it is shown this once."""
     from ninefold.keys import create_key
 
-    typer.echo(create_key(_keys_file(), name))
+    typer.echo(create_key(_keys_file(), name, only or ()))
 
 
 @key.command("list")

@@ -6,6 +6,7 @@ NinefoldError                  exit 1
 ├── ConfigurationError         exit 2   settings, environment or installation are wrong
 ├── InvalidInput               HTTP 400 one field of a request is wrong
 ├── NotAuthenticated           HTTP 401 no key, or a wrong one
+│   └── NotAllowed             HTTP 403 a key that is for something else
 ├── NotFound                   HTTP 404
 ├── TooLarge                   HTTP 413 a body or a batch over its bound
 ├── LimitReached               HTTP 429 a caller has used up what it may ask
@@ -89,6 +90,12 @@ class NotAuthenticated(NinefoldError):
     http_status = 401
 
 
+class NotAllowed(NotAuthenticated):
+    """The key is known, and is for something else."""
+
+    http_status = 403
+
+
 class NotFound(NinefoldError):
     """What the address names does not exist."""
 
@@ -102,9 +109,19 @@ class TooLarge(NinefoldError):
 
 
 class LimitReached(NinefoldError):
-    """A caller has used up what it may ask."""
+    """A caller has used up what it may ask.
+
+    Args:
+        message: What is used up.
+        remedy: What to do.
+        after_seconds: When it may ask again; None where it may not.
+    """
 
     http_status = 429
+
+    def __init__(self, message: str, *, remedy: str = "", after_seconds: float | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.after_seconds = after_seconds
 
 
 class Unavailable(NinefoldError):

@@ -1,7 +1,9 @@
 """API keys: random, shown once, stored as hashes, compared in constant time.
 
-The keys file maps a name to the SHA-256 of its key. A key is 256 random bits, so a plain hash needs no salt or
-stretching (OWASP Password Storage Cheat Sheet: those are for guessable secrets).
+The keys file maps a name to the SHA-256 of its key, or to ``{"sha256": …, "only": ["feedback"]}`` for a key that is
+admitted to these things and to nothing else: the one that lies in every user's application may give feedback, and may
+not say what the organisation's systems say. A key is 256 random bits, so a plain hash needs no salt or stretching
+(OWASP Password Storage Cheat Sheet: those are for guessable secrets).
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from ninefold.atomic import replace_file
-from ninefold.errors import ConfigurationError, NotAuthenticated, NotFound
+from ninefold.errors import ConfigurationError, NotAllowed, NotAuthenticated, NotFound, UsageError
 
 log = structlog.get_logger()
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from ninefold.settings import Settings
 
 _PREFIX = "nf_"
+
+PURPOSES = ("feedback", "truths", "events")
+"""What a key can be for alone: what the collector takes."""
 
 
 def _digest(key: str) -> bytes:
@@ -35,10 +41,12 @@ class Keys:
 
     Args:
         hashes: Name → SHA-256 of the key, hexadecimal.
+        only: Name → what the key is for; one that is not named is for everything.
     """
 
-    def __init__(self, hashes: dict[str, str]) -> None:
+    def __init__(self, hashes: Mapping[str, str], only: Mapping[str, Collection[str]] | None = None) -> None:
         self._hashes = {name: bytes.fromhex(digest) for name, digest in hashes.items()}
+        self._only = {name: frozenset(purposes) for name, purposes in (only or {}).items()}
 
     @classmethod
     def from_file(cls, path: Path) -> Keys:
@@ -48,36 +56,45 @@ class Keys:
             ConfigurationError: It is missing or broken.
         """
         try:
-            document = json.loads(path.read_text())
-            return cls({str(name): str(digest) for name, digest in document.items()})
+            entries = json.loads(path.read_text()).items()
+            return cls(
+                {str(name): str(e["sha256"] if isinstance(e, dict) else e) for name, e in entries},
+                {str(name): list(e["only"]) for name, e in entries if isinstance(e, dict)},
+            )
         except FileNotFoundError as error:
             raise ConfigurationError(
                 f"There is no keys file {path}.", remedy="Make a key with: ninefold key create NAME"
             ) from error
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise ConfigurationError(f"The keys file {path} is broken: {error}.") from error
 
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def authenticate(self, headers: list[tuple[bytes, bytes]]) -> str:
+    def authenticate(self, headers: list[tuple[bytes, bytes]], *, what: str = "") -> str:
         """The name behind ``X-ApiKey`` or ``Authorization: Bearer`` of raw ASGI headers (lower-case names).
+
+        Args:
+            headers: The request's.
+            what: What is asked: one of ``PURPOSES``, or nothing that a key could be for alone.
 
         Raises:
             NotAuthenticated: No key, or one that is not known.
+            NotAllowed: One that is for something else.
         """
         for name, value in headers:
             if name == b"x-apikey":
-                return self.name_of(value)
+                return self.name_of(value, what=what)
             if name == b"authorization" and value[:7].lower() == b"bearer ":
-                return self.name_of(value[7:].strip())
+                return self.name_of(value[7:].strip(), what=what)
         raise NotAuthenticated("No API key.", remedy="Send it as X-ApiKey, or as Authorization: Bearer.")
 
-    def name_of(self, key: bytes) -> str:
+    def name_of(self, key: bytes, *, what: str = "") -> str:
         """The name of a key.
 
         Raises:
             NotAuthenticated: The key is not known.
+            NotAllowed: It is for something else.
         """
         digest = hashlib.sha256(key).digest()
         found: str | None = None
@@ -87,7 +104,14 @@ class Keys:
                 found = name
         if found is None:
             raise NotAuthenticated("The API key is not known.", remedy="Make one with: ninefold key create NAME")
+        if found in self._only and what not in self._only[found]:
+            purposes = ", ".join(sorted(self._only[found]))
+            raise NotAllowed(f"The API key {found!r} is for {purposes} alone.", remedy="Use another key for this.")
         return found
+
+    def secret_of(self, name: str) -> bytes:
+        """32 bytes that only who holds the key or the keys file knows; they change when the name gets a new key."""
+        return self._hashes[name]
 
 
 class KeysFile:
@@ -128,14 +152,25 @@ class KeysFile:
         return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def create_key(path: Path, name: str) -> str:
+def create_key(path: Path, name: str, only: Collection[str] = ()) -> str:
     """Makes a key, adds its hash to the keys file (mode 0600) under ``name``, and returns it: it is shown this once.
 
     A name that exists gets a new key; the old one no longer works.
+
+    Args:
+        path: The keys file.
+        name: Who uses it.
+        only: What it is for, of ``PURPOSES``; empty for everything.
+
+    Raises:
+        UsageError: A purpose is none.
     """
+    if unknown := [purpose for purpose in only if purpose not in PURPOSES]:
+        raise UsageError(f"A key can't be for {unknown[0]!r} alone.", remedy=f"It can for {', '.join(PURPOSES)}.")
     key = _PREFIX + secrets.token_urlsafe(32)
+    digest = _digest(key).hex()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, _hashes(path) | {name: _digest(key).hex()})
+    _replace(path, _entries(path) | {name: {"sha256": digest, "only": sorted(set(only))} if only else digest})
     return key
 
 
@@ -145,7 +180,7 @@ def key_names(path: Path) -> list[str]:
     Raises:
         ConfigurationError: It is broken.
     """
-    return sorted(_hashes(path))
+    return sorted(_entries(path))
 
 
 def revoke_key(path: Path, name: str) -> None:
@@ -155,23 +190,23 @@ def revoke_key(path: Path, name: str) -> None:
         NotFound: There is no key of that name.
         ConfigurationError: The file is broken.
     """
-    hashes = _hashes(path)
-    if name not in hashes:
-        raise NotFound(f"There is no key {name!r}.", remedy=f"There are {', '.join(sorted(hashes)) or 'none'}.")
-    _replace(path, {other: digest for other, digest in hashes.items() if other != name})
+    entries = _entries(path)
+    if name not in entries:
+        raise NotFound(f"There is no key {name!r}.", remedy=f"There are {', '.join(sorted(entries)) or 'none'}.")
+    _replace(path, {other: entry for other, entry in entries.items() if other != name})
 
 
-def _hashes(path: Path) -> dict[str, str]:
+def _entries(path: Path) -> dict[str, Any]:
     try:
-        return {str(name): str(digest) for name, digest in json.loads(path.read_text()).items()}
+        return {str(name): entry for name, entry in json.loads(path.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:
         raise ConfigurationError(f"The keys file {path} is broken: {error}.") from error
 
 
-def _replace(path: Path, hashes: dict[str, str]) -> None:
-    replace_file(path, json.dumps(hashes, indent=1).encode())
+def _replace(path: Path, entries: dict[str, Any]) -> None:
+    replace_file(path, json.dumps(entries, indent=1).encode())
 
 
 def local_key(home: Path, keys_file: Path) -> str:

@@ -23,6 +23,9 @@ Fallback = Literal[
 FEEDBACK_STREAM = "feedback"
 """Stream of what users said without naming the right value; each event's values hold the prediction's ``key``."""
 
+WAITING_STREAM = "feedback_waiting"
+"""Stream of feedback on predictions that had not reached the store when it came."""
+
 
 def entity_key(values: Iterable[Any]) -> str:
     r"""The canonical text of a key's values, in the declared order: ``2013-07-01|UA|1545|EWR``.

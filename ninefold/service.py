@@ -7,6 +7,7 @@ and ``/openapi.json``, answers Ninefold's errors as ``{"error": …}`` with thei
 from __future__ import annotations
 
 import errno
+import math
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, TooLarge
+from ninefold.errors import ConfigurationError, InvalidInput, LimitReached, NinefoldError, TooLarge
 from ninefold.json_input import read_json_body
 from ninefold.keys import Keys
 from ninefold.logs import set_up_logs
@@ -49,6 +50,8 @@ def error_response(error: NinefoldError) -> JSON:
     if isinstance(error, InvalidInput):
         body["field"] = error.field
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(error.http_status)
+    if isinstance(error, LimitReached) and error.after_seconds is not None:
+        headers = {"Retry-After": str(max(1, math.ceil(error.after_seconds)))}
     return JSON(body, status_code=error.http_status, headers=headers)
 
 
@@ -89,13 +92,18 @@ async def read_json(request: Request, *, max_bytes: int) -> Any:
     return read_json_body(body, remedy="Send a JSON object.")
 
 
-def authenticated(keys: Keys, request: Request) -> str:
+def authenticated(keys: Keys, request: Request, *, what: str = "") -> str:
     """The name of the caller's key.
 
+    Args:
+        keys: The keys that are admitted.
+        request: The request.
+        what: What is asked, for keys that are for some things alone.
+
     Raises:
-        NotAuthenticated: No key, or a wrong one.
+        NotAuthenticated: No key, a wrong one, or one that is for something else.
     """
-    return keys.authenticate(request.scope["headers"])
+    return keys.authenticate(request.scope["headers"], what=what)
 
 
 def service_app(

@@ -65,6 +65,8 @@ class Serving(_Group):
     )
     max_body_bytes: int = Field(10 * 2**20, gt=0, description="Longest body of a request.")
     max_instances: int = Field(10_000, gt=0, description="Most instances, truths or events of a request.")
+    feedback_of_key: int = Field(600, gt=0, description="Feedback that one API key may send in a minute, of all users.")
+    feedback_of_user: int = Field(20, gt=0, description="Feedback that one user of a key may send in a minute.")
     windows: Literal["in_process", "service"] = Field(
         "in_process",
         description="What keeps windows up to date: the collector, or a featurizer of its own that follows the store.",

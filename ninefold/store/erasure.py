@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from ninefold.errors import InvalidInput, UsageError
 from ninefold.fields import NUMERIC, Field
-from ninefold.records import FEEDBACK_STREAM, entity_key, key_parts
+from ninefold.records import FEEDBACK_STREAM, WAITING_STREAM, entity_key, key_parts
 from ninefold.store.rows import to_micros
 from ninefold.store.store import Store
 from ninefold.store.tables import annotations, conflicts, erasures, events, label_tasks, predictions, truths
@@ -88,7 +88,7 @@ def erase_records(
     Returns:
         Kind → how many went.
     """
-    about = _about(use_case, key)
+    about = _about(use_case, key, _predicted(store, use_case.name, key))
     # Most of the log is read before anybody has to wait; then what came meanwhile.
     ids, cursor = _events(store, use_case.name, about, 0)
     if dry_run:
@@ -123,10 +123,20 @@ def erase_records(
     return removed
 
 
-def _about(use_case: UseCase, key: EntityKey) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
+def _predicted(store: Store, use_case: str, key: EntityKey) -> frozenset[str]:
+    """Ids of the key's predictions: what feedback that waits knows it by."""
+    mine = (predictions.c.use_case == use_case, predictions.c.key == key.text)
+    with store.reading() as connection:
+        return frozenset(connection.execute(sa.select(predictions.c.prediction_id).where(*mine)).scalars())
+
+
+def _about(
+    use_case: UseCase, key: EntityKey, predicted: Collection[str]
+) -> dict[str, Callable[[Mapping[str, Any]], bool]]:
     """Stream → whether an event's values are about the key; streams that hold only some of its fields are left out."""
     about: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-        FEEDBACK_STREAM: lambda values: values.get("key") == key.text
+        FEEDBACK_STREAM: lambda values: values.get("key") == key.text,
+        WAITING_STREAM: lambda values: values.get("prediction_id") in predicted,
     }
     for stream in use_case.streams:
         fields = {field.name: field for field in stream.fields}

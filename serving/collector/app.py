@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -19,10 +20,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ninefold.clock import WallClock
-from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, NotFound, TooLarge
+from ninefold.errors import ConfigurationError, InvalidInput, NinefoldError, TooLarge
 from ninefold.json_input import read_json_body
 from ninefold.keys import KeysFile
-from ninefold.records import FEEDBACK_STREAM, derived_id
 from ninefold.service import JSON, authenticated, error_response, read_json, service_app
 from ninefold.settings import Settings
 from ninefold.store import Store
@@ -30,10 +30,13 @@ from ninefold.usecase import UseCase
 from serving.collector import metrics
 from serving.collector.elsewhere import KeepingSession
 from serving.collector.elsewhere import wait_for_windows as windows_reach
-from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
+from serving.collector.feedback import FeedbackDesk
+from serving.collector.inputs import InvalidBatch
 from serving.collector.intake import Intake
 from serving.collector.keeper import Batch, Outcome
-from serving.collector.lookup import predictions_of
+from serving.collector.labels import PATH as LABELS
+from serving.collector.labels import LabelsDesk
+from serving.collector.limits import FeedbackLimits
 from serving.collector.openapi import document
 from serving.collector.session import CollectorSession, make_durable
 from serving.collector.short_way import ShortWay
@@ -44,8 +47,8 @@ log = structlog.get_logger()
 MAX_LISTED = 20
 """Errors of a batch that an answer lists."""
 
-SHIPPING_SECONDS = 0.5
-"""How long feedback waits for its prediction: the front end's journal is shipped within a fraction of a second."""
+MAX_FEEDBACK_BYTES = 2**20
+"""Longest body with feedback."""
 
 _WORTH_A_THREAD = 500
 _T = TypeVar("_T")
@@ -69,6 +72,8 @@ class Collector:
         self._clock = WallClock()
         self._max_bytes = settings.serving.max_body_bytes
         self._intake = Intake(use_case, clock=settings.clock, max_items=settings.serving.max_instances)
+        limits = FeedbackLimits(of_key=settings.serving.feedback_of_key, of_user=settings.serving.feedback_of_user)
+        self._desk = FeedbackDesk(use_case.name, store, keys, limits, time.monotonic)
         self._online_url = settings.online_url
         elsewhere = settings.serving.windows == "service"
         if elsewhere and settings.clock == "event":
@@ -89,6 +94,9 @@ class Collector:
         if settings.clock == "wall":
             # A replay's history can be sent again, so it does not wait for the disk.
             make_durable(store)
+        self._labels = (
+            LabelsDesk(use_case, use_case.labelling, settings, store, self._clock) if use_case.labelling else None
+        )
         self._openapi = document(use_case, clock=settings.clock, max_items=settings.serving.max_instances)
 
     def app(self) -> Starlette:
@@ -103,7 +111,8 @@ class Collector:
             routes=[
                 Route(f"/v1/{kind}", self._endpoint(kind, handler), methods=["POST"])
                 for kind, handler in handlers.items()
-            ],
+            ]
+            + ([Route(LABELS, self._labels.endpoint, methods=["POST"])] if self._labels is not None else []),
             ready=lambda: self._writer.problem,
             openapi=self._openapi,
             lifespan=self._lifespan,
@@ -121,15 +130,19 @@ class Collector:
         return ShortWay(
             self.app(),
             {
-                path.encode(): (partial(self._begin, begin), partial(metrics.count, kind), partial(_refusal, kind))
+                path.encode(): (
+                    partial(self._begin, kind, begin),
+                    partial(metrics.count, kind),
+                    partial(_refusal, kind),
+                )
                 for path, (kind, begin) in ways.items()
             },
         )
 
     def _begin(
-        self, begin: Callable[[Any], Future[Outcome]], body: bytes, headers: list[tuple[bytes, bytes]]
+        self, kind: str, begin: Callable[[Any], Future[Outcome]], body: bytes, headers: list[tuple[bytes, bytes]]
     ) -> Future[Outcome]:
-        self._keys.keys.authenticate(headers)
+        self._keys.keys.authenticate(headers, what=kind)
         if len(body) > self._max_bytes:
             raise TooLarge(f"The body is over {self._max_bytes:,} bytes.", remedy="Send smaller batches.")
         return begin(read_json_body(body, remedy="Send a JSON object."))
@@ -144,17 +157,20 @@ class Collector:
     def _endpoint(
         self, kind: str, handler: Callable[[Request, Any], Awaitable[Outcome]]
     ) -> Callable[[Request], Awaitable[Response]]:
+        most = min(self._max_bytes, MAX_FEEDBACK_BYTES) if kind == "feedback" else self._max_bytes
+
         async def endpoint(request: Request) -> Response:
             try:
-                authenticated(self._keys.keys, request)
-                outcome = await handler(request, await read_json(request, max_bytes=self._max_bytes))
+                request.state.caller = authenticated(self._keys.keys, request, what=kind)
+                outcome = await handler(request, await read_json(request, max_bytes=most))
             except NinefoldError as error:
                 metrics.REFUSED.labels(kind, str(error.http_status)).inc()
                 if isinstance(error, InvalidBatch):
                     return _refused(error)
                 raise
             metrics.count(kind, outcome)
-            return JSON(outcome.to_json())
+            # What waits is kept, and not what it is going to be yet.
+            return JSON(outcome.to_json(), status_code=202 if outcome.waiting else 200)
 
         return endpoint
 
@@ -170,23 +186,9 @@ class Collector:
         events, advance_to = await self._read(self._intake.events, body, "events")
         return await self._keep(Batch(events=events, advance_to=advance_to), wait_for_windows=wait is not None)
 
-    async def _feedback(self, _: Request, body: Any) -> Outcome:
+    async def _feedback(self, request: Request, body: Any) -> Outcome:
         given = await self._read(self._intake.feedback, body, "feedback")
-        predictions = await self._predictions({feedback.prediction_id for feedback in given})
-        for place, feedback in enumerate(given):
-            if feedback.prediction_id not in predictions:
-                raise NotFound(
-                    f"feedback[{place}].prediction_id: there is no prediction {feedback.prediction_id!r:.80}.",
-                    remedy="Send the prediction_id of an answer of this use case's front end.",
-                )
-        truths, events = [], []
-        for feedback in given:
-            key, decided_at = predictions[feedback.prediction_id]
-            if feedback.value is not None:
-                truths.append(_said(feedback, feedback.value, key, decided_at))
-            else:
-                events.append(_remarked(feedback, key, decided_at))
-        return await self._keep(Batch(truths=truths, events=events))
+        return await self._keep(await self._desk.batch(request.state.caller, given))
 
     async def _read(self, read: Callable[[Any, datetime], _T], body: Any, kind: str) -> _T:
         now = self._clock.now()
@@ -194,13 +196,6 @@ class Collector:
         if isinstance(items, list) and len(items) > _WORTH_A_THREAD:
             return await run_in_threadpool(read, body, now)
         return read(body, now)
-
-    async def _predictions(self, ids: set[str]) -> dict[str, tuple[str, datetime]]:
-        found = await run_in_threadpool(predictions_of, self._store, self._use_case.name, ids)
-        if len(found) < len(ids):
-            await asyncio.sleep(SHIPPING_SECONDS)
-            found = await run_in_threadpool(predictions_of, self._store, self._use_case.name, ids)
-        return found
 
     async def _keep(self, batch: Batch, *, wait_for_windows: bool = False) -> Outcome:
         outcome = await asyncio.wrap_future(self._submit(batch, wait_for_windows=wait_for_windows))
@@ -226,31 +221,6 @@ class Collector:
         if self._mode == "event":
             return 0.0
         return (self._clock.now() - self._writer.watermark).total_seconds()
-
-
-def _said(feedback: FeedbackInput, value: float, key: str, decided_at: datetime) -> TruthInput:
-    """Feedback that names the right value: a truth, by a user."""
-    return TruthInput(
-        id=feedback.id,
-        key=key,
-        value=value,
-        known_at=feedback.known_at,
-        earliest=decided_at,
-        source="user",
-        annotator=feedback.user,
-        note=feedback.text,
-    )
-
-
-def _remarked(feedback: FeedbackInput, key: str, decided_at: datetime) -> EventInput:
-    """Feedback that does not: an event, for labelling to look at."""
-    return EventInput(
-        id=feedback.id or derived_id("feedback", feedback.prediction_id, feedback.text or "", feedback.user or ""),
-        stream=FEEDBACK_STREAM,
-        happened_at=feedback.known_at or decided_at,
-        known_at=feedback.known_at,
-        values={"prediction_id": feedback.prediction_id, "key": key, "text": feedback.text, "user": feedback.user},
-    )
 
 
 def _refusal(kind: str, error: BaseException) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

@@ -18,6 +18,7 @@ from ninefold.records import Event
 from ninefold.store import Store
 from ninefold.usecase import UseCase
 from serving.collector.keeper import Batch, Keeper, Outcome
+from serving.collector.waiting import WaitingFeedback
 
 WAIT_SECONDS = 10.0
 """How long ``?wait=windows`` waits for the featurizer."""
@@ -81,6 +82,7 @@ class KeepingSession:
     def __init__(self, use_case: UseCase, store: Store) -> None:
         self._windows = WindowsElsewhere(use_case.name, store)
         self._keeper = Keeper(use_case.name, store, self._windows, WallClock(), "wall")
+        self._waiting = WaitingFeedback(use_case.name, store)
 
     @property
     def watermark(self) -> datetime | None:
@@ -95,8 +97,10 @@ class KeepingSession:
         """There is nothing to write."""
 
     def tick(self) -> None:
-        """Looks up how far events are closed."""
+        """Looks up how far events are closed, and joins feedback to its predictions."""
         self._windows.look()
+        if (due := self._waiting.due()) is not None:
+            self._keeper.keep([due])
 
     def close(self) -> None:
         """There is nothing to close."""

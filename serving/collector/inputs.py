@@ -81,6 +81,7 @@ class FeedbackInput:
         value: What would have been right; None where the user does not say.
         text: In the user's words.
         user: Who.
+        wrong: Whether the user calls it wrong, or right; None where the user says neither.
         known_at: When the user said so; None where the clock says so.
     """
 
@@ -89,4 +90,5 @@ class FeedbackInput:
     value: float | None
     text: str | None
     user: str | None
+    wrong: bool | None
     known_at: datetime | None

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from ninefold.clock import format_instant, parse_instant
 from ninefold.errors import ConfigurationError, InvalidInput, TooLarge
 from ninefold.fields import Field, digest
-from ninefold.records import FEEDBACK_STREAM, entity_key
+from ninefold.records import FEEDBACK_STREAM, WAITING_STREAM, entity_key
 from ninefold.usecase import UseCase
 from serving.collector.inputs import EventInput, FeedbackInput, InvalidBatch, TruthInput
 
@@ -22,6 +22,8 @@ MAX_AHEAD = timedelta(minutes=5)
 
 _MAX_ID = 256
 _MAX_NOTE = 10_000
+MAX_TEXT = 2_000
+"""Longest text of a user, in characters."""
 _LONGEST_TIME = 64
 # A window before or after them, instants are still in the calendar.
 _YEARS = range(1900, 3000)
@@ -48,9 +50,9 @@ class Intake:
         self._digests = {f.name: use_case.fields[f.digest_of] for f in self._key if f.digest_of is not None}
         self._key_fields = tuple(dict.fromkeys((*use_case.key, *(f.name for f in self._digests.values()))))
         self._streams = {stream.name: {field.name: field for field in stream.fields} for stream in use_case.streams}
-        if FEEDBACK_STREAM in self._streams:
+        for reserved in {FEEDBACK_STREAM, WAITING_STREAM} & set(self._streams):
             raise ConfigurationError(
-                f"{use_case.name}: no stream can be called {FEEDBACK_STREAM!r}.", remedy="Rename the stream."
+                f"{use_case.name}: no stream can be called {reserved!r}.", remedy="Rename the stream."
             )
         # Past it a window's sum would overflow; of several windows the finest one decides.
         self._largest: dict[tuple[str, str], float] = {}
@@ -210,20 +212,26 @@ class Intake:
 
     def _feedback(self, item: Any, where: str, now: datetime) -> FeedbackInput:
         fields = _fields(item, where)
-        _refuse_unknown(fields, ("id", "prediction_id", "value", "text", "user", "known_at"), where)
+        _refuse_unknown(fields, ("id", "prediction_id", "value", "wrong", "text", "user", "known_at"), where)
         prediction_id = _text(fields, "prediction_id", where, _MAX_ID)
         if prediction_id is None:
             raise InvalidInput(f"{where}prediction_id", "is missing.", remedy="Send the prediction's id.")
         value = None if fields.get("value") is None else self._truth_value(fields["value"], where)
-        text = _text(fields, "text", where, _MAX_NOTE)
-        if value is None and text is None:
-            raise InvalidInput(f"{where}value", "is missing, and so is text.", remedy="Send one of them, or both.")
+        text = _text(fields, "text", where, MAX_TEXT)
+        wrong = fields.get("wrong")
+        if wrong is not None and not isinstance(wrong, bool):
+            raise InvalidInput(f"{where}wrong", f"{wrong!r:.60} is neither true nor false.", remedy="Send a boolean.")
+        if value is None and text is None and wrong is None:
+            raise InvalidInput(
+                f"{where}value", "is missing, and so are wrong and text.", remedy="Send one of them, or several."
+            )
         return FeedbackInput(
             id=_text(fields, "id", where, _MAX_ID),
             prediction_id=prediction_id,
             value=value,
             text=text,
             user=_text(fields, "user", where, _MAX_ID),
+            wrong=wrong,
             known_at=self._optional_instant(fields, "known_at", where, now),
         )
 

@@ -17,9 +17,13 @@ from ninefold.clock import RESOLUTION, Clock, EventClock, format_instant
 from ninefold.records import Event, Truth, derived_id
 from ninefold.store import Store, Written
 from ninefold.store.tailing import lifted_past_closed
+from ninefold.truths import standing
 from serving.collector.inputs import EventInput, TruthInput
 from serving.collector.lookup import kept_truths, last_written, predicted_keys
 from serving.featurizer import lift
+
+_Teller = tuple[str, str, str | None]
+"""Key, source and annotator of a truth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +34,13 @@ class Batch:
         truths: Checked truths.
         events: Checked events.
         advance_to: Where it moves the watermark, in event time.
+        waiting: Of its events, feedback that waits for its prediction.
     """
 
     truths: Sequence[TruthInput] = ()
     events: Sequence[EventInput] = ()
     advance_to: datetime | None = None
+    waiting: int = 0
 
     def __len__(self) -> int:
         return len(self.truths) + len(self.events)
@@ -51,6 +57,7 @@ class Outcome:
         conflicting: Of the repeated ones, those whose id holds another content. That one stands; this is kept aside.
         late: New events that came after the watermark had passed them, and were lifted past it.
         unmatched: Truths of keys that nothing was predicted for, yet.
+        waiting: Feedback whose prediction is not known, yet.
         watermark: How far the windows reach.
         reach: Where they have to come to hold what the batch brought, where another process keeps them.
     """
@@ -61,6 +68,7 @@ class Outcome:
     conflicting: int = 0
     late: int = 0
     unmatched: int = 0
+    waiting: int = 0
     watermark: datetime | None = None
     reach: datetime | None = None
 
@@ -73,6 +81,7 @@ class Outcome:
             "conflicting": self.conflicting,
             "late": self.late,
             "unmatched": self.unmatched,
+            "waiting": self.waiting,
             "watermark": None if self.watermark is None else format_instant(self.watermark),
         }
 
@@ -150,7 +159,7 @@ class Keeper:
             StoreError: The store refuses. Part may be kept; nothing is acknowledged, and a retry is idempotent.
             DataError: A record can't be kept; likewise.
         """
-        plans = [_Plan(Outcome(accepted=len(batch))) for batch in batches]
+        plans = [_Plan(Outcome(accepted=len(batch), waiting=batch.waiting)) for batch in batches]
         now = self._clock.now()
         if any(batch.events for batch in batches):
             self._log_events(batches, plans, now)
@@ -224,7 +233,7 @@ class Keeper:
 
     def _keep_truths(self, batches: Sequence[Batch], plans: Sequence[_Plan], now: datetime) -> None:
         known = kept_truths(self._store, {_truth_id(self._use_case, t) for batch in batches for t in batch.truths})
-        said: dict[str, float] = {}
+        said: dict[_Teller, float] = {}
         repeated: list[list[str]] = []
         for batch, plan in zip(batches, plans, strict=True):
             again = []
@@ -239,7 +248,7 @@ class Keeper:
                         truth = replace(truth, known_at=known[truth.truth_id])
                 known.setdefault(truth.truth_id, truth.known_at)
                 if given.known_at is None:
-                    said[truth.key] = truth.value
+                    said[_teller(given)] = truth.value
                 plan.truths.append(truth)
             repeated.append(again)
         written = self._store.write_truths(truth for plan in plans for truth in plan.truths)
@@ -248,13 +257,15 @@ class Keeper:
             plan.count(new=len(plan.truths) - len(again), repeated=again, written=written)
             plan.outcome.unmatched = sum(truth.key not in predicted for truth in plan.truths)
 
-    def _says_something_else(self, given: TruthInput, said: dict[str, float]) -> bool:
-        """Whether a truth that came without id and time differs from the newest one of its key."""
+    def _says_something_else(self, given: TruthInput, said: dict[_Teller, float]) -> bool:
+        """Whether a truth that came without id and time differs from what the same teller last said of its key."""
         if given.id is not None or given.known_at is not None:
             return False
-        if given.key in said:
-            return said[given.key] != given.value
-        return self._store.truth_history(self._use_case, given.key)[0].value != given.value
+        if (teller := _teller(given)) in said:
+            return said[teller] != given.value
+        history = self._store.truth_history(self._use_case, given.key)
+        last = standing(t for t in history if (t.source, t.annotator) == (given.source, given.annotator))
+        return last is not None and last.value != given.value
 
     def _event(self, given: EventInput, now: datetime) -> Event:
         known_at = now if self._mode == "wall" else given.known_at or given.happened_at
@@ -291,6 +302,10 @@ class Keeper:
         """Sets an event clock to the watermark."""
         if isinstance(self._clock, EventClock) and self._windows.watermark is not None:
             self._clock.advance(self._windows.watermark)
+
+
+def _teller(given: TruthInput) -> _Teller:
+    return given.key, given.source, given.annotator
 
 
 def _event_id(use_case: str, given: EventInput) -> str:

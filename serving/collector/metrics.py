@@ -28,7 +28,7 @@ WATERMARK_AGE = Gauge(
 
 def count(kind: str, outcome: Outcome) -> None:
     """Counts what became of a request's records."""
-    for name in ("new", "repeated", "conflicting", "late", "unmatched"):
+    for name in ("new", "repeated", "conflicting", "late", "unmatched", "waiting"):
         if number := getattr(outcome, name):
             RECORDS.labels(kind, name).inc(number)
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from ninefold import __version__
 from ninefold.fields import Field
 from ninefold.usecase import UseCase
+from serving.collector import labels
+from serving.collector.intake import MAX_TEXT
 from serving.front_end.openapi import field_schema
 
 _TIME = {"type": "string", "format": "date-time"}
@@ -34,10 +36,12 @@ def document(use_case: UseCase, *, clock: Clocked, max_items: int) -> dict[str, 
         "/v1/feedback": _post(
             "feedback",
             "Report what a user says of a prediction. With a value it is a truth whose source is the user; without one"
-            " it is kept for labelling. A prediction that is not known, also half a second later, is not found.",
+            " it is kept for labelling. Feedback on a prediction that is not known yet waits for it. One user of a key,"
+            " and a key, can send so much in a minute.",
             "Feedback",
             max_items,
-            missing="There is no such prediction.",
+            more={"429": "Too much feedback of this key or of one user; Retry-After says when to send it again."},
+            waits=True,
         ),
     }
     if use_case.streams:
@@ -57,6 +61,8 @@ def document(use_case: UseCase, *, clock: Clocked, max_items: int) -> dict[str, 
                 }
             ],
         )
+    if use_case.labelling is not None:
+        paths[labels.PATH] = labels.described(use_case)
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Ninefold collector: {use_case.title}", "version": __version__},
@@ -66,6 +72,7 @@ def document(use_case: UseCase, *, clock: Clocked, max_items: int) -> dict[str, 
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-ApiKey"},
                 "bearer": {"type": "http", "scheme": "bearer"},
+                **labels.SECURITY,
             },
             "schemas": {
                 "Truth": _truth(use_case, clock),
@@ -86,14 +93,17 @@ def _post(
     *,
     beside: dict[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
-    missing: str | None = None,
+    more: dict[str, str] | None = None,
+    waits: bool = False,
 ) -> dict[str, Any]:
     one = {"$ref": f"#/components/schemas/{item}"}
     batch = _object({kind: {"type": "array", "items": one, "maxItems": max_items}, **(beside or {})}, required=[kind])
+    kept = {"content": _json({"$ref": "#/components/schemas/Outcome"})}
     failures = {
         "400": "A field is wrong; nothing was kept.",
         "401": "No key, or a wrong one.",
-        **({"404": missing} if missing else {}),
+        "403": "The key is for something else.",
+        **(more or {}),
         "413": "The body or the batch is too large.",
         "503": "Nothing can be kept now, or too much waits; Retry-After says when to send it again.",
     }
@@ -104,10 +114,12 @@ def _post(
             "parameters": parameters or [],
             "requestBody": {"required": True, "content": _json({"oneOf": [one, batch]})},
             "responses": {
-                "200": {
-                    "description": "Everything is kept.",
-                    "content": _json({"$ref": "#/components/schemas/Outcome"}),
-                },
+                "200": {**kept, "description": "Everything is kept."},
+                **(
+                    {"202": {**kept, "description": "Everything is kept; some waits for its prediction."}}
+                    if waits
+                    else {}
+                ),
                 **{
                     status: {"description": words, "content": _json({"$ref": "#/components/schemas/Error"})}
                     for status, words in failures.items()
@@ -186,13 +198,14 @@ def _feedback(target: Field) -> dict[str, Any]:
                 "id": _ID,
                 "prediction_id": {"type": "string", "maxLength": 256},
                 "value": {**_value(target), "description": "What would have been right."},
-                "text": {"type": "string", "maxLength": 10_000, "description": "What the user says."},
-                "user": {"type": "string", "maxLength": 256},
+                "wrong": {"type": "boolean", "description": "Whether the user calls the prediction wrong, or right."},
+                "text": {"type": "string", "maxLength": MAX_TEXT, "description": "What the user says."},
+                "user": {"type": "string", "maxLength": 256, "description": "Who; kept as a pseudonym."},
                 "known_at": {**_TIME, "description": "When the user said so."},
             },
             required=["prediction_id"],
         ),
-        "anyOf": [{"required": ["value"]}, {"required": ["text"]}],
+        "anyOf": [{"required": ["value"]}, {"required": ["wrong"]}, {"required": ["text"]}],
     }
 
 
@@ -216,6 +229,7 @@ def _outcome() -> dict[str, Any]:
         "conflicting": "Of the repeated ones, those whose id holds another content; that one stands.",
         "late": "New events that came after the watermark had passed them.",
         "unmatched": "Truths of keys that nothing was predicted for, yet.",
+        "waiting": "Feedback whose prediction is not known, yet; it is joined when it comes.",
     }
     watermark = {"type": ["string", "null"], "format": "date-time", "description": "How far the windows reach."}
     properties: dict[str, Any] = {

@@ -17,6 +17,7 @@ from ninefold.records import Event
 from ninefold.store import Store
 from ninefold.usecase import UseCase
 from serving.collector.keeper import Batch, Keeper, Outcome
+from serving.collector.waiting import WaitingFeedback
 from serving.featurizer import StreamingFeaturizer
 from serving.featurizer.follower import lease_name
 from serving.featurizer.wanted import WantedWindows
@@ -68,6 +69,7 @@ class CollectorSession:
             self._online.close()
             raise
         self._keeper = Keeper(use_case.name, store, self._windows, clock, mode)
+        self._waiting = WaitingFeedback(use_case.name, store)
         self._looked_up = time.monotonic()
 
     @property
@@ -84,8 +86,10 @@ class CollectorSession:
         self._keeper.flush()
 
     def tick(self) -> None:
-        """Lets time pass, and fills the windows that new versions need."""
+        """Lets time pass, joins feedback to its predictions, and fills the windows that new versions need."""
         self._keeper.tick()
+        if (due := self._waiting.due()) is not None:
+            self._keeper.keep([due])
         if time.monotonic() - self._looked_up >= VERSIONS_SECONDS:
             self._looked_up = time.monotonic()
             windows = self._wanted.look()

@@ -34,7 +34,7 @@ async def test_windows_are_written_when_the_answer_comes(collector: Any) -> None
     async with collector(clock="event") as running:
         answer = await running.post("/v1/events", batch(arrival(0, 3.0), arrival(1, 4.0), to=1), **WAIT)
         assert answer == {
-            "accepted": 2, "new": 2, "repeated": 0, "conflicting": 0, "late": 0, "unmatched": 0,
+            "accepted": 2, "new": 2, "repeated": 0, "conflicting": 0, "late": 0, "unmatched": 0, "waiting": 0,
             "watermark": "2013-07-01T12:01:00Z",
         }  # fmt: skip
         assert running.row("late_1h") == OnlineRow("Rome", at(1), (3.5, 2))

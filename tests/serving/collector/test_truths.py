@@ -1,4 +1,4 @@
-"""Truths and feedback: every one is kept, the newest known counts."""
+"""Truths: every one is kept, the newest known counts."""
 
 from __future__ import annotations
 
@@ -123,43 +123,3 @@ async def test_what_is_wrong_is_named_and_nothing_of_the_batch_is_kept(collector
         assert (answer["wrong"], len(answer["errors"])) == (50, 20)
         assert answer["errors"][7]["field"] == "truths[7].value"
         assert running.store.counts()["truths"] == 0
-
-
-async def test_feedback_with_a_value_is_a_truth_by_the_user(collector: Any) -> None:
-    async with collector(clock="event") as running:
-        running.store.write_predictions([prediction()])
-        body = {"prediction_id": "p1", "value": 42, "text": "we stood still", "user": "ann"}
-        assert (await running.post("/v1/feedback", body))["new"] == 1
-        assert (await running.post("/v1/feedback", body))["repeated"] == 1
-        (said,) = running.store.truth_history("rides", "1|Rome")
-        assert (said.value, said.source, said.note, said.annotator) == (42.0, "user", "we stood still", "ann")
-        assert said.known_at == NOON
-
-
-async def test_feedback_without_a_value_is_kept_for_labelling(collector: Any) -> None:
-    async with collector(clock="wall") as running:
-        running.store.write_predictions([prediction()])
-        body = {"feedback": [{"prediction_id": "p1", "text": "nonsense"}]}
-        assert (await running.post("/v1/feedback", body))["new"] == 1
-        assert (await running.post("/v1/feedback", body))["repeated"] == 1
-        ((event,), _) = running.store.events("rides", "feedback")
-        assert event.values == {"prediction_id": "p1", "key": "1|Rome", "text": "nonsense", "user": None}
-        assert running.store.counts()["truths"] == 0
-
-
-async def test_feedback_waits_for_the_journal_and_names_a_prediction_that_never_was(collector: Any) -> None:
-    import asyncio
-
-    async with collector() as running:
-        asking = asyncio.create_task(running.post("/v1/feedback", {"prediction_id": "p1", "value": 1}))
-        await asyncio.sleep(0.1)
-        running.store.write_predictions([prediction()])
-        assert (await asking)["new"] == 1
-        body = {"feedback": [{"prediction_id": "p1", "value": 1}, {"prediction_id": "p9", "value": 1}]}
-        answer = await running.post("/v1/feedback", body, status=404)
-        assert "feedback[1].prediction_id" in answer["error"]
-        assert "'p9'" in answer["error"]
-        answer = await running.post("/v1/feedback", {"prediction_id": "p1"}, status=400)
-        assert answer["field"] == "value"
-        answer = await running.post("/v1/feedback", {"value": 3}, status=400)
-        assert answer["field"] == "prediction_id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ if str(Path(__file__).parent) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parent))
 
 from rollout_house import POLICY, START, Production, register
+
+Furnish = Callable[[str, Path], tuple[Store, Production]]
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +64,12 @@ def _furnish(url: str, folder: Path) -> tuple[Store, Production]:
         "parcels", incumbent=1, candidate=2, policy=POLICY.to_json(), actor="release", reason="gate", salt="r2"
     )
     return store, Production(store, clock, {1: 2.0, 2: 1.6, 3: 1.2})
+
+
+@pytest.fixture
+def furnish() -> Furnish:
+    """Makes a store and its production anew."""
+    return _furnish
 
 
 @pytest.fixture
