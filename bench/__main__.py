@@ -25,7 +25,7 @@ from rich.table import Table
 import bench
 from ninefold.settings import settings
 
-HELPERS = frozenset({"load", "joint_tuning", "__main__"})
+HELPERS = frozenset({"load", "joint_tuning", "words_fast", "__main__"})
 _RUN = "import importlib, json, sys; json.dump(importlib.import_module(sys.argv[1]).main(), open(sys.argv[2], 'w'))"
 
 

@@ -11,7 +11,19 @@ from components.image import IMAGE
 from ninefold.clock import WallClock
 from ninefold.usecase import load_use_case
 from pipelines import recurring as runs
-from pipelines.commands import Branches, Pipeline, SearchTime, Seed, Since, Until, UseCaseArgument, Windows, parameters
+from pipelines.commands import (
+    Branches,
+    Count,
+    MixOption,
+    Pipeline,
+    SearchTime,
+    Seed,
+    Since,
+    Until,
+    UseCaseArgument,
+    Windows,
+    parameters,
+)
 from pipelines.kfp_server import KfpServer, address
 from pipelines.platform import SERVICE_ACCOUNT
 from pipelines.submit import Where, page_of, wait_for, where
@@ -52,6 +64,8 @@ def submit(
     window: Windows = None,
     seed: Seed = None,
     branches: Branches = None,
+    count: Count = None,
+    mix: MixOption = "",
     image: Image = None,
     node_selector: NodeSelector = None,
     toleration: Tolerations = None,
@@ -65,7 +79,7 @@ def submit(
     """Submit a run to Kubeflow Pipelines. Without --until a run takes the time at which it begins."""
     console = Console()
     place = where(image, node_selector or [], toleration or [], service_account)
-    given = parameters(since, until, max_training_time, window, seed, branches)
+    given = parameters(since, until, max_training_time, window, seed, branches, count, mix)
     at = address(host, namespace)
     server = KfpServer(at)
     run_id, name = submit_run(server, pipeline, use_case, given, place=place, experiment=experiment, clock=WallClock())

@@ -19,17 +19,20 @@ from pipelines.progress import print_result, step_lines
 
 UseCaseArgument = Annotated[str, typer.Argument(help="Name of a folder in usecases/, or an import path.")]
 Pipeline = Annotated[
-    str, typer.Argument(help="Which pipeline: training, tuning, monitoring, materialization or retention.")
+    str, typer.Argument(help="Which pipeline: training, tuning, monitoring, labelling, materialization or retention.")
 ]
 Until = Annotated[
     str,
     typer.Option(
-        help="Training, tuning: use only what was known before this. Monitoring: end before it. Materialization: rows "
-        "known by it. Retention: ages are counted to it."
+        help="Training, tuning: use only what was known before this. Monitoring, labelling: end before it. "
+        "Materialization: rows known by it. Retention: ages are counted to it."
     ),
 ]
 Since = Annotated[
-    str, typer.Option(help="Monitoring: first decision moment (2013-07-01). Materialization: rows known since it.")
+    str,
+    typer.Option(
+        help="Monitoring, labelling: first decision moment (2013-07-01). Materialization: rows known since it."
+    ),
 ]
 DemoSearchTime = Annotated[
     float | None,
@@ -53,6 +56,11 @@ Branches = Annotated[
     int | None, typer.Option(help="Tuning: choices of window lengths to try, at most; 4 if not given.")
 ]
 
+Count = Annotated[int | None, typer.Option(help="Labelling: tasks that experts get; 100 if not given.")]
+MixOption = Annotated[
+    str, typer.Option(help="Labelling: shares of the samplers, such as `uncertainty=0.9,random=0.1`.")
+]
+
 
 def parameters(
     since: str,
@@ -61,6 +69,8 @@ def parameters(
     windows: list[str] | None,
     seed: int | None,
     branches: int | None,
+    count: int | None = None,
+    mix: str = "",
 ) -> dict[str, Any]:
     """What was given, for the pipeline to check: one that it does not know is named."""
     lengths = {}
@@ -69,9 +79,9 @@ def parameters(
         if not separator:
             raise InvalidInput("--window", f"{text!r} is no name=length.", remedy="Write destination_gain=6h.")
         lengths[name] = length
-    given = {"since": since, "until": until, "windows": lengths}
+    given = {"since": since, "until": until, "windows": lengths, "mix": mix}
     texts: dict[str, Any] = {name: value for name, value in given.items() if value}
-    numbers = {"max_training_time": max_training_time, "seed": seed, "branches": branches}
+    numbers = {"max_training_time": max_training_time, "seed": seed, "branches": branches, "count": count}
     return texts | {name: value for name, value in numbers.items() if value is not None}
 
 
@@ -84,6 +94,8 @@ def run(
     window: Windows = None,
     seed: Seed = None,
     branches: Branches = None,
+    count: Count = None,
+    mix: MixOption = "",
 ) -> None:
     """Run a pipeline here and now, with Kubeflow Pipelines' local runner. Finished steps are cached."""
     console = Console()
@@ -92,7 +104,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     store = open_store(here.store_url)
     try:
-        given = parameters(since, until, max_training_time, window, seed, branches)
+        given = parameters(since, until, max_training_time, window, seed, branches, count, mix)
         asked = request_run(pipeline, use_case, given, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:
@@ -136,6 +148,8 @@ def schedule(
     window: Windows = None,
     seed: Seed = None,
     branches: Branches = None,
+    count: Count = None,
+    mix: MixOption = "",
 ) -> None:
     """Run a pipeline again and again; each run uses what is known at its due instant. Ends with Ctrl-C."""
     from pipelines.schedule import Schedule, keep_running
@@ -149,7 +163,7 @@ def schedule(
         signal.signal(number, lambda *_: stop.set())
 
     def job(instant: datetime) -> None:
-        given = parameters("", format_instant(instant), max_training_time, window, seed, branches)
+        given = parameters("", format_instant(instant), max_training_time, window, seed, branches, count, mix)
         asked = request_run(pipeline, use_case, given, store=store, clock=clock)
         console.print(f"Run {asked.run_id}", highlight=False)
         with step_lines(console) as lines:

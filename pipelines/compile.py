@@ -19,6 +19,7 @@ PIPELINES = {
     "training": "pipelines.training:training",
     "tuning": "pipelines.tuning:tuning",
     "monitoring": "pipelines.monitoring:monitoring",
+    "labelling": "pipelines.labelling:labelling",
     "materialization": "pipelines.materialization:materialization",
     "retention": "pipelines.retention:retention",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, Self
 
+from components.labeller.sampling.mix import Mix
 from components.tuner.budget import SHORTEST
 from components.tuner.lengths import combinations
 from ninefold.clock import format_instant, parse_instant
@@ -76,10 +77,11 @@ def _seconds(document: Mapping[str, Any], *, default: float, least: float) -> fl
     return float(seconds)
 
 
-def _whole(document: Mapping[str, Any], name: str, *, default: int, least: int) -> int:
+def _whole(document: Mapping[str, Any], name: str, *, default: int, least: int, most: int | None = None) -> int:
     number = document.get(name, default)
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise InvalidInput(name, f"{number!r} does not do.", remedy=f"Give a whole number, at least {least}.")
+    if isinstance(number, bool) or not isinstance(number, int) or number < least or (most and number > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
+        raise InvalidInput(name, f"{number!r} does not do.", remedy=f"Give a whole number, {bounds}.")
     return number
 
 
@@ -243,6 +245,56 @@ class MaterializationParameters(_PeriodParameters):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabellingParameters:
+    """What a labelling run is told.
+
+    Args:
+        use_case: Name or import path.
+        count: Tasks that experts get.
+        mix: Share of each sampler, as ``Mix`` writes it; empty for the default.
+        since: First decision moment that is picked from; None for the first there is.
+        until: Just past the last one; None for now.
+    """
+
+    use_case: str
+    count: int = 100
+    mix: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def from_json(cls, use_case: str, document: Mapping[str, Any]) -> LabellingParameters:
+        """Checks and reads parameters.
+
+        Raises:
+            UnknownUseCase: There is no such use case.
+            UsageError: It does not declare what experts see.
+            InvalidInput: A parameter is unknown, or its value is wrong; the message names it.
+        """
+        from components.labeller.selection import MOST
+
+        declared = load_use_case(use_case)
+        _known("labelling", document, ("since", "until", "count", "mix"))
+        if declared.labelling is None:
+            raise UsageError(
+                f"{declared.name} does not declare what experts see and may answer.",
+                remedy="Declare labelling in its contract: docs/usecases.md",
+            )
+        mix = document.get("mix") or ""
+        if not isinstance(mix, str):
+            raise InvalidInput("mix", f"{mix!r} is no mix.", remedy="Write it as uncertainty=0.9,random=0.1.")
+        since, until = _period("labelling", {k: v for k, v in document.items() if k in ("since", "until")})
+        return cls(
+            use_case=use_case, since=since, until=until, mix=Mix.parse(mix).text() if mix else "",
+            count=_whole(document, "count", default=100, least=1, most=MOST),
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads back, without the use case."""
+        return {"count": self.count, "mix": self.mix, "since": _text(self.since), "until": _text(self.until)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionParameters:
     """What a retention run is told.
 
@@ -275,6 +327,7 @@ PARAMETERS: Mapping[str, type[Parameters]] = {
     "training": TrainingParameters,
     "tuning": TuningParameters,
     "monitoring": MonitoringParameters,
+    "labelling": LabellingParameters,
     "materialization": MaterializationParameters,
     "retention": RetentionParameters,
 }

@@ -14,7 +14,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 from pydantic.fields import FieldInfo
 
-from ninefold.settings import Cluster, Monitoring, Retention
+from ninefold.settings import Cluster, Labelling, Monitoring, Retention
 
 Value = Any
 """A pipeline parameter, an output of a task, or a constant: KFP puts the value in its place when the step runs."""
@@ -40,6 +40,7 @@ def _public(group: str, fields: Mapping[str, FieldInfo]) -> tuple[str, ...]:
 _COMMON = ("CLOCK", "LOG_LEVEL", *_public("CLUSTER", Cluster.model_fields))
 RETENTION = _public("RETENTION", Retention.model_fields)
 MONITORING = _public("MONITORING", Monitoring.model_fields)
+LABELLING = _public("LABELLING", Labelling.model_fields)
 
 # Credentials may come from the machine's identity instead.
 _S3 = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
@@ -130,6 +131,9 @@ def _environment(task: dsl.PipelineTask, more: tuple[str, ...]) -> None:
         kubernetes.use_secret_as_env(task, "ninefold-keys", webhook, optional=True)
         workspace = {"evidently-url": "NINEFOLD_MONITORING__WORKSPACE_URL"}
         kubernetes.use_secret_as_env(task, "ninefold-store", workspace, optional=True)
+    if more == LABELLING:
+        studio = {"token": "NINEFOLD_LABELLING__TOKEN", "webhook-secret": "NINEFOLD_LABELLING__WEBHOOK_SECRET"}
+        kubernetes.use_secret_as_env(task, "ninefold-label-studio", studio, optional=True)
 
 
 def _named(names: tuple[str, ...]) -> dict[str, str]:

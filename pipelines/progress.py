@@ -34,6 +34,8 @@ DOING: Mapping[str, str] = {
     "decide": "deciding by the gates",
     "release": "recording, and releasing when it passed",
     "monitor": "judging production, and alerting",
+    "collect-labels": "bringing home what experts said",
+    "send-tasks": "picking what experts look at next, and sending it",
     "materialize": "reading history anew and writing its newest rows online",
     "prune": "removing what is past its age",
 }

@@ -40,9 +40,14 @@ TABLE = (
     Row(pipeline="materialization", cron="0 5 * * * *", why="Every hour: features follow their sources."),
     Row(pipeline="retention", cron="0 30 1 * * *", why="Every day: what is past its age goes."),
     Row(pipeline="monitoring", cron="0 0 4 * * *", why="Every day: production is judged."),
+    Row(
+        pipeline="labelling",
+        cron="0 0 6 * * *",
+        why="Every day: experts' labels come home, and they get the next batch.",
+    ),
     Row(pipeline="training", cron="0 0 3 * * 1", why="Every Monday: a model learns from what is known by then."),
 )
-"""What runs again and again for a use case."""
+"""What runs again and again for a use case; labelling for one that experts label."""
 
 _MARK = re.compile(r"\[ninefold ([0-9a-f]{12})\]")
 
@@ -115,7 +120,7 @@ def wanted(use_case: str, place: Where, table: Sequence[Row] = TABLE) -> list[Wa
         table: The rows.
     """
     name, rows = load_use_case(use_case).name, []
-    for row in table:
+    for row in rows_of(use_case, table):
         fields = {
             "pipeline_spec": specification(row.pipeline),
             "runtime_config": {"parameters": arguments(row.pipeline, use_case, row.parameters, place)},
@@ -129,6 +134,12 @@ def wanted(use_case: str, place: Where, table: Sequence[Row] = TABLE) -> list[Wa
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         rows.append(Wanted(name=f"{prefix(name)}{row.pipeline}", row=row, digest=digest, fields=fields))
     return rows
+
+
+def rows_of(use_case: str, table: Sequence[Row] = TABLE) -> list[Row]:
+    """The rows that a use case can have: labelling needs that it declares what experts see."""
+    asks = load_use_case(use_case).labelling is not None
+    return [row for row in table if row.pipeline != "labelling" or asks]
 
 
 def prefix(use_case: str) -> str:

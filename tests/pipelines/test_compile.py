@@ -61,6 +61,7 @@ def test_what_reads_production_and_what_releases_is_never_cached() -> None:
         "training": {"look-up", "release"},
         "tuning": {"look-up", "release", "record-tuning"},
         "monitoring": {"monitor"},
+        "labelling": {"collect-labels", "send-tasks"},
         "materialization": {"materialize"},
         "retention": {"prune"},
     }

@@ -43,6 +43,26 @@ def test_a_search_is_bounded_by_seconds_and_where_asked_by_models() -> None:
             check_parameters("training", "arrivals", {**given, "max_trials": wrong})
 
 
+def test_labelling_takes_a_size_and_a_mix_where_experts_have_something_to_see() -> None:
+    checked = check_parameters("labelling", "reviews", {}).to_json()
+    assert checked == {"count": 100, "mix": "", "since": "", "until": ""}
+    given = {"count": 20, "mix": "uncertainty=0.9, random=0.1"}
+    read = check_parameters("labelling", "reviews", given).to_json()
+    assert read["mix"] == "uncertainty=0.9,sure_but_wrong=0,random=0.1"
+    assert check_parameters("labelling", "reviews", read).to_json() == read
+    for wrong, words in (
+        ({"count": 0}, "count: 0 does not do. Give a whole number, 1 to 10,000"),
+        ({"count": 10_001}, "1 to 10,000"),
+        ({"mix": "luck=1"}, "'luck=1' is no share of a sampler"),
+        ({"mix": 3}, "3 is no mix"),
+        ({"seed": 1}, "seed: is no parameter of labelling"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            check_parameters("labelling", "reviews", wrong)
+    with pytest.raises(UsageError, match="arrivals does not declare what experts see"):
+        check_parameters("labelling", "arrivals", {})
+
+
 def test_an_unknown_pipeline_or_use_case_is_named() -> None:
     with pytest.raises(UsageError, match="no pipeline 'mining'"):
         check_parameters("mining", "arrivals", {})

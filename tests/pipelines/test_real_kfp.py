@@ -11,11 +11,12 @@ from typer.testing import CliRunner, Result
 from ninefold.cli import app
 from ninefold.errors import NotFound
 from pipelines.kfp_server import KfpServer, address
-from pipelines.recurring import TABLE, found, prefix, remove
+from pipelines.recurring import found, prefix, remove, rows_of
 
 HOST = os.environ.get("KF_PIPELINES_ENDPOINT", "")
 IMAGE = "registry.example/ninefold/pipeline@sha256:" + "1" * 64
-NAMES = sorted(f"{prefix('churn')}{row.pipeline}" for row in TABLE)
+ROWS = rows_of("churn")
+NAMES = sorted(f"{prefix('churn')}{row.pipeline}" for row in ROWS)
 
 pytestmark = [
     pytest.mark.skipif(not HOST, reason="no Kubeflow Pipelines: KF_PIPELINES_ENDPOINT is not set"),
@@ -37,27 +38,27 @@ def _ninefold(*words: str) -> Result:
 
 def test_recurring_runs_are_created_kept_recreated_and_removed(server: KfpServer) -> None:
     apply = ("recurring", "apply", "churn", "--image")
-    assert _ninefold(*apply, IMAGE).output.count("created") == len(TABLE)
+    assert _ninefold(*apply, IMAGE).output.count("created") == len(ROWS)
     first = found(server.recurring_runs(), "churn")
     assert [one.name for one in first] == NAMES
     assert all(one.enabled for one in first)
-    assert {one.name: one.cron for one in first} == {f"{prefix('churn')}{row.pipeline}": row.cron for row in TABLE}
-    assert _ninefold(*apply, IMAGE).output.count("kept") == len(TABLE)
+    assert {one.name: one.cron for one in first} == {f"{prefix('churn')}{row.pipeline}": row.cron for row in ROWS}
+    assert _ninefold(*apply, IMAGE).output.count("kept") == len(ROWS)
     assert found(server.recurring_runs(), "churn") == first
-    assert _ninefold(*apply, IMAGE.replace("1", "2")).output.count("recreated") == len(TABLE)
+    assert _ninefold(*apply, IMAGE.replace("1", "2")).output.count("recreated") == len(ROWS)
     second = found(server.recurring_runs(), "churn")
     assert [one.name for one in second] == NAMES
     assert not {one.run_id for one in first} & {one.run_id for one in second}
-    assert _ninefold("recurring", "list", "churn").output.count("enabled") == len(TABLE)
-    assert _ninefold("recurring", "remove", "churn").output.count("removed") == len(TABLE)
+    assert _ninefold("recurring", "list", "churn").output.count("enabled") == len(ROWS)
+    assert _ninefold("recurring", "remove", "churn").output.count("removed") == len(ROWS)
     assert found(server.recurring_runs(), "churn") == []
-    assert _ninefold("recurring", "list", "churn").output.count("missing") == len(TABLE)
+    assert _ninefold("recurring", "list", "churn").output.count("missing") == len(ROWS)
 
 
 def test_they_neither_overlap_nor_catch_up(server: KfpServer) -> None:
     _ninefold("recurring", "apply", "churn", "--image", IMAGE)
     runs = [run for run in server.recurring_runs() if run.display_name in NAMES]
-    assert len(runs) == len(TABLE)
+    assert len(runs) == len(ROWS)
     for run in runs:
         assert (run.max_concurrency, run.no_catchup, run.service_account) == ("1", True, "ninefold-pipeline")
         assert run.runtime_config.parameters["image"] == IMAGE

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ninefold.usecase import load_use_case
 from pipelines.compile import PIPELINES
-from pipelines.recurring import TABLE, Found, Row, Step, Wanted, found, plan, prefix, wanted
+from pipelines.recurring import TABLE, Found, Row, Step, Wanted, found, plan, prefix, rows_of, wanted
 from pipelines.schedule import Schedule
 from pipelines.submit import Where
 
@@ -95,12 +95,17 @@ def test_the_table_is_of_pipelines_that_there_are_at_times_in_utc_once_each() ->
         assert not {"until", "since", "run_id"} & set(row.parameters)
 
 
-@pytest.mark.parametrize("use_case", ["arrivals", "churn"])
+def test_experts_are_asked_again_and_again_where_a_use_case_says_what_they_see() -> None:
+    assert rows_of("reviews") == list(TABLE)
+    assert {row.pipeline for row in TABLE} - {row.pipeline for row in rows_of("arrivals")} == {"labelling"}
+
+
+@pytest.mark.parametrize("use_case", ["arrivals", "reviews"])
 def test_a_definition_is_the_same_until_something_of_it_changes(use_case: str) -> None:
     """Neither names nor times of runs are in it, or it would never be the same."""
     first, again = wanted(use_case, Where()), wanted(use_case, Where())
     assert [row.digest for row in first] == [row.digest for row in again]
-    assert {row.name for row in first} == {f"{prefix(use_case)}{row.pipeline}" for row in TABLE}
+    assert {row.name for row in first} == {f"{prefix(use_case)}{row.pipeline}" for row in rows_of(use_case)}
     other = wanted(use_case, Where(image="other:1"))
     assert not {row.digest for row in first} & {row.digest for row in other}
     later = wanted(use_case, Where(), [Row(pipeline=row.pipeline, cron="0 1 1 * * *", why=row.why) for row in TABLE])
