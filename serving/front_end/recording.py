@@ -82,7 +82,7 @@ class Recorder:
         """
         route, fallback = prepared.route, prepared.fallbacks[place]
         served = route.served
-        fields = {
+        fields: dict[str, Any] = {
             "prediction_id": prediction_id,
             "use_case": self._name,
             "request_id": request_id,

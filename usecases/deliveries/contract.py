@@ -49,7 +49,8 @@ def baseline(inputs: Columns) -> Array:
     busy = (inputs["day"] == "Fri") | (inputs["day"] == "Sat")
     behind = np.clip(known["hour"] - OPENS, 0.0, PEAK - OPENS) * np.where(busy, 3.5, 2.5)
     caught_up = np.maximum(known["hour"] - PEAK, 0.0) * 1.5
-    return np.clip(3.0 + 2.8 * known["distance"] + 0.5 * known["dishes"] + behind - caught_up, 5.0, 120.0)
+    minutes: Array = np.clip(3.0 + 2.8 * known["distance"] + 0.5 * known["dishes"] + behind - caught_up, 5.0, 120.0)
+    return minutes
 
 
 def promised(prediction: Array, interval: Array) -> Array:
@@ -59,8 +60,8 @@ def promised(prediction: Array, interval: Array) -> Array:
         prediction: [rows].
         interval: [rows, 2], NaN where there is none.
     """
-    upper = np.where(np.isnan(interval[:, 1]), prediction + MARGIN, interval[:, 1])
-    return np.ceil(upper)
+    minutes: Array = np.ceil(np.where(np.isnan(interval[:, 1]), prediction + MARGIN, interval[:, 1]))
+    return minutes
 
 
 def decide(request: Mapping[str, Any], prediction: float, interval: Bounds | None) -> dict[str, int]:
