@@ -19,7 +19,7 @@ from ninefold.errors import DataError
 from ninefold.sources.values import INSTANT, NULLS, NUMBER
 
 SEPARATORS = (",", ";", "\t", "|")
-_HEAD_BYTES = 2**20
+_HEAD_BYTES, _TAIL_BYTES = 2**20, 2**16
 _MAGIC = b"PAR1"
 
 
@@ -80,6 +80,7 @@ class File:
         else:
             lazy = pl.scan_csv(
                 self.path, separator=self.separator, infer_schema=False, null_values=list(NULLS), encoding="utf8",
+                new_columns=names,
             )  # fmt: skip
         return lazy.rename({old: new for old, new in self.columns.items() if old in names and old != new})
 
@@ -128,6 +129,7 @@ class File:
         names = next((line for line in lines if line), [])
         first = next((line for line in lines if line), None)
         self._check_header(names, first)
+        self._check_end(len(names))
         return names
 
     def _check_header(self, names: list[str], first: list[str] | None) -> None:
@@ -161,14 +163,36 @@ class File:
         if first is None:
             raise DataError(f"{self.where} has a header and no rows.", remedy="Give a file with rows.")
 
+    def _check_end(self, fields: int) -> None:
+        """A last row with fewer fields than the header is where a copy broke off; polars would fill it with nulls."""
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+        last = next((line for line in reversed(lines) if line), "")
+        if len(lines) < 2 or last.count('"') % 2:
+            return
+        found = len(next(csv.reader([last], delimiter=self.separator)))
+        if found < fields:
+            raise DataError(
+                f"{self.where}: the last row, {last[:40]!r}, has {found} of {fields} fields.",
+                remedy="The file seems to be cut off: copy it again.",
+            )
+
     def _find_broken_row(self, fields: int) -> None:
         """Polars does not say where: the rows are read again by who does."""
-        for row, line in enumerate(self._lines(), start=1):
-            if len(line) > fields:
-                raise DataError(
-                    f"{self.where}: row {row:,} has {len(line)} fields, and the header has {fields}.",
-                    remedy=f"Put a text that holds {self.separator!r} in quotation marks.",
-                )
+        row = 0
+        try:
+            for row, line in enumerate(self._lines(), start=1):
+                if len(line) > fields:
+                    raise DataError(
+                        f"{self.where}: row {row:,} has {len(line)} fields, and the header has {fields}.",
+                        remedy=f"Put a text that holds {self.separator!r} in quotation marks.",
+                    )
+        except csv.Error as error:
+            raise DataError(
+                f"{self.where}: row {row + 1:,} is no CSV: {error}.",
+                remedy="Look for a quotation mark without its other.",
+            ) from error
 
     def _lines(self) -> Iterator[list[str]]:
         """The rows by Python's own reader: slow, and it knows where it is."""
@@ -188,7 +212,7 @@ class File:
                             remedy=_convert("latin1", self.path),
                         ) from error
 
-            yield from csv.reader(texts(), delimiter=self.separator)
+            yield from csv.reader(texts(), delimiter=self.separator, strict=True)
 
 
 def _convert(encoding: str, path: Path) -> str:

@@ -186,6 +186,10 @@ BROKEN: dict[str, tuple[Any, dict[str, Any]]] = {
         HEAD.encode() + "".join(rows()[:2]).encode() + b"Schw\xe4bisch,2024-01-01,1,2\n" + "".join(rows()[2:]).encode(),
         {},
     ),
+    r"the last row, 'p299,2024-01-28T10:00:00Z', has 2 of 4 fields.*cut off": (
+        (HEAD + "".join(rows())).rsplit(",", 2)[0], {},
+    ),
+    r"row 4 is no CSV.*quotation mark": (HEAD + "".join([*rows()[:2], 'p,2024-01-01,1,"2\n', *rows()[2:]]), {}),
     "is UTF-16": ((HEAD + "".join(rows())).encode("utf-16"), {}),
     r"column 'weight', row 12: 'heavy' is not a number.*--column weight=category": (
         HEAD + "".join([*rows()[:10], "p,2024-01-01T10:00:00Z,heavy,2\n", *rows()[10:]]), {},
