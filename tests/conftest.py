@@ -1,5 +1,6 @@
 """Every test has a home of its own, and children find the project's import roots."""
 
+import functools
 import importlib.util
 import os
 import sys
@@ -84,3 +85,21 @@ def redis_url(redis_server: Any) -> str:
     redis_server.ask("FLUSHALL")
     redis_server.ask("SCRIPT", "FLUSH")
     return str(redis_server.url)
+
+
+@pytest.fixture(scope="session")
+def reviews_package(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A real package of texts (``reviews_package.Reviews``), trained on few of them."""
+    return _beside("reviews_package").make(tmp_path_factory.mktemp("reviews"), rows=1_500)
+
+
+@pytest.fixture
+def reviews_trained(tmp_path: Path) -> Any:
+    """Trains and packages reviews: ``reviews_package.make`` without its folder."""
+    return functools.partial(_beside("reviews_package").make, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def deliveries_package(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A real package with intervals (``deliveries_package.Deliveries``)."""
+    return _beside("deliveries_package").make(tmp_path_factory.mktemp("deliveries"))

@@ -99,14 +99,25 @@ class WordCounts:
             max_skip_count=0, ngram_counts=[0, singles] if self.pairs else [0],
             ngram_indexes=list(range(len(self.places))), pool_strings=[word for gram in self.places for word in gram],
         )  # fmt: skip
+        # Of tens of thousands of counts a text has some dozens: all that follows looks at those alone.
+        found = graph.op("NonZero", [counts])
+        row = graph.op("Gather", [found, graph.constant(np.array(0))], axis=0)
+        place = graph.op("Gather", [found, graph.constant(np.array(1))], axis=0)
+        count = graph.op("GatherND", [counts, graph.op("Transpose", [found], perm=[1, 0])])
         one = graph.constant(np.array(1, dtype=np.float32))
-        weighted = graph.op(
-            "Mul", [graph.op("Log", [graph.op("Add", [counts, one])]), graph.constant(self.rarity.astype(np.float32))]
-        )
-        length = graph.op("ReduceL2", [weighted, graph.constant(np.array([1]))], keepdims=0)
+        rarity = graph.op("Gather", [graph.constant(self.rarity.astype(np.float32)), place])
+        weighted = graph.op("Mul", [graph.op("Log", [graph.op("Add", [count, one])]), rarity])
+        coefficient = graph.op("Gather", [graph.constant(coefficients.astype(np.float32)), place])
+        texts = graph.op("Shape", [column], start=0, end=1)
+        none = graph.op("ConstantOfShape", [texts])
+
+        def summed(values: str) -> str:
+            return graph.op("ScatterElements", [none, row, values], axis=0, reduction="add")
+
+        length = graph.op("Sqrt", [summed(graph.op("Mul", [weighted, weighted]))])
+        total = summed(graph.op("Mul", [weighted, coefficient]))
         # A text without known words has length 0 and sum 0.
         safe = graph.op(
             "Where", [graph.op("Equal", [length, graph.constant(np.array(0, dtype=np.float32))]), one, length]
         )
-        total = graph.op("MatMul", [weighted, graph.constant(coefficients.astype(np.float32))])
         return graph.op("Div", [total, safe])
