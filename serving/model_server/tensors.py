@@ -69,9 +69,19 @@ def _column(declared: Input, tensor: InferInput) -> Any:
         values = tensor.as_numpy().reshape(-1)
         if number:
             return values.astype(np.float64)
-        return np.array([(v.decode() if isinstance(v, bytes) else str(v)) or None for v in values], dtype=object)
+        return np.array([_text(v) or None for v in values], dtype=object)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(where, f"does not hold what its datatype and shape say: {error}.") from error
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.60} is no string")
+    # Half of a surrogate pair is one in Python, and in no string of ONNX Runtime's.
+    value.encode()
+    return value
 
 
 def response(request: InferRequest, model_name: str, response_id: str, answers: Mapping[str, Any]) -> InferResponse:
