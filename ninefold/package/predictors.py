@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,9 @@ OUTPUT = "prediction"
 
 BOUNDED = (OUTPUT, "lower", "upper")
 """The outputs of a graph whose signature names an interval, [N] each; lower <= prediction <= upper, row by row."""
+
+MOST_TEXTS = 256
+"""Rows with texts that a graph is given at once: it holds a count of every known word for each, some 100 kB a row."""
 
 _NAN = math.nan
 
@@ -141,6 +145,8 @@ class OnnxPredictor:
         self._numbers = _places(self._inputs, "number")
         self._categories = _places(self._inputs, "category")
         self._texts = _places(self._inputs, "text")
+        if self._texts:
+            self._run = functools.partial(_in_pieces, session.run)
 
     def predict_rows(self, rows: Sequence[Sequence[Any]]) -> Array:
         """See ``Predictor.predict_rows``."""
@@ -258,6 +264,20 @@ def predict_bounded(predictor: Predictor, columns: Columns) -> tuple[Array, Arra
         prediction, lower, upper = predictor.bounded_columns(columns)
         return prediction, np.stack([lower, upper], axis=1).astype(np.float64)
     return predictor.predict_columns(columns), None
+
+
+def _in_pieces(run: Callable[..., list[Array]], outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+    """What a graph answers to a few rows at a time, so that a large batch takes no more memory than a small one."""
+    import numpy as np
+
+    rows = len(next(iter(feeds.values())))
+    if rows <= MOST_TEXTS:
+        return run(outputs, feeds)
+    pieces = [
+        run(outputs, {name: values[start : start + MOST_TEXTS] for name, values in feeds.items()})
+        for start in range(0, rows, MOST_TEXTS)
+    ]
+    return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
 def _nothing() -> Array:
