@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ninefold.errors import ConfigurationError, UnknownUseCase
+from ninefold.clock import parse_instant
+from ninefold.errors import ConfigurationError, InvalidInput, UnknownUseCase
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
 from ninefold.fields import NUMERIC, STRINGS, Columns, Field, Input, Metric
 from ninefold.interval import Bounds, check_interval
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Problem = Literal["regression", "binary"]
+NOW = "now"
+"""An end of history that moves along with time."""
 ModelFormat = Literal["onnx", "pmml", "skops"]
 """What a model is packaged as (docs/usecases.md)."""
 
@@ -63,13 +66,22 @@ class TimeSplit:
     Args:
         validation: Length in calendar months (``1mo``) or days (``30d``).
         test: Likewise.
-        until: Where a history ends that nobody adds to, as ``2024-03-01T00:00:00Z``: a run that is not told its end
-            learns up to then. None for a living source: up to now.
+        until: Up to when a run learns that is not told: ``now`` for a source that is added to, or the instant at which
+            a history ends, as ``2024-03-01T00:00:00Z``. None where every run has to be told.
     """
 
     validation: str = "1mo"
     test: str = "1mo"
     until: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.until not in (None, NOW):
+            try:
+                parse_instant(self.until, field="until")
+            except InvalidInput as error:
+                raise ConfigurationError(
+                    f"TimeSplit: {error.message}", remedy="Write now, or an instant as 2024-03-01T00:00:00Z."
+                ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from components.tuner.lengths import combinations
 from ninefold.clock import format_instant, parse_instant
 from ninefold.errors import InvalidInput, UsageError
 from ninefold.features import with_lengths
-from ninefold.usecase import TimeSplit, UseCase, load_use_case
+from ninefold.usecase import NOW, TimeSplit, UseCase, load_use_case
 
 LONGEST_TRAINING = 24 * 3600.0
 
@@ -59,11 +59,14 @@ def _period(pipeline: str, document: Mapping[str, Any]) -> tuple[datetime | None
 
 def _until(document: Mapping[str, Any], declared: UseCase) -> datetime | None:
     until = _instant(document, "until")
-    if until is None and isinstance(declared.split, TimeSplit):
+    if until is not None or not isinstance(declared.split, TimeSplit):
+        return until
+    if declared.split.until is None:
         raise InvalidInput(
             "until", f"is missing: {declared.name} is split by time.", remedy="Give --until, such as 2013-07-01."
         )
-    return until
+    # Of a run up to now its first step says when that was.
+    return None if declared.split.until == NOW else parse_instant(declared.split.until, field="until")
 
 
 def _seconds(document: Mapping[str, Any], *, default: float, least: float) -> float:

@@ -10,7 +10,7 @@ from ninefold.records import derived_id
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.store.prune import present
-from ninefold.usecase import TimeSplit, load_object, load_use_case
+from ninefold.usecase import NOW, TimeSplit, load_object, load_use_case
 
 NO_VERSION = -1
 """Stands for "no version is live" where a pipeline parameter has to be a number."""
@@ -58,6 +58,8 @@ def named(use_case: str, until: str, run_id: str) -> dict[str, str]:
     here, declared = settings(), load_use_case(use_case)
     if not until and isinstance(declared.split, TimeSplit):
         with open_store(here.store_url) as store:
-            until = declared.split.until or format_instant(present(store, here, WallClock()))
+            until = declared.split.until or NOW
+            if until == NOW:
+                until = format_instant(present(store, here, WallClock()))
     made = f"{declared.name}-{WallClock().now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     return {"until": until, "run_id": run_id or made}

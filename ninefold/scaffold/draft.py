@@ -21,7 +21,7 @@ from ninefold.scaffold.answers import Answers
 from ninefold.scaffold.baseline import Baseline, find_baseline, rounded
 from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
-from ninefold.usecase import HashSplit, Problem, TimeSplit
+from ninefold.usecase import NOW, HashSplit, Problem, TimeSplit
 
 LEAST_ROWS = 100
 """Fewer rows than this divide into parts that show nothing."""
@@ -285,7 +285,7 @@ def _split(rows: pl.DataFrame, answers: Answers, now: datetime) -> tuple[TimeSpl
             remedy=f"Give rows over a longer time, a shorter --truth-delay than "
             f"{format_duration(answers.truth_delay)}, or --time none to divide them by chance.",
         )
-    declared = TimeSplit(validation=f"{validation}d", test=f"{test}d", until=format_instant(until) if fixed else None)
+    declared = TimeSplit(validation=f"{validation}d", test=f"{test}d", until=format_instant(until) if fixed else NOW)
     return declared, learned, held_out
 
 

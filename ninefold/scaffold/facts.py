@@ -141,7 +141,7 @@ def look(source: Source, names: Mapping[str, str], kinds: Mapping[str, Seen], re
         counts = {what: counted.get(f"{name}|{what}", 0) for what in _LOOKED_FOR}
         nulls = int(counted[f"{name}|nulls"])
         known = rows - nulls
-        kind = kinds.get(name)
+        kind: str | None = kinds.get(name)
         if kind is None:
             kind = _kind_of(schema[name], counts, known, distinct.get(name, 0), source.is_text)
             if kind in ("mixed number", "mixed boolean", "mixed time"):

@@ -10,7 +10,7 @@ from ninefold.fields import Field
 from ninefold.scaffold.code import bracketed, call, duration, literal, names
 from ninefold.scaffold.draft import Clock, Draft
 from ninefold.sources import Database, File
-from ninefold.usecase import TimeSplit
+from ninefold.usecase import NOW, TimeSplit
 
 _CLOCKS: Mapping[Clock, str] = {
     "hour": '(at - at.astype("datetime64[D]")) / np.timedelta64(1, "h")',
@@ -203,11 +203,9 @@ def _use_case(draft: Draft, split: str, *, by_key: bool) -> str:
     }
     unsaid = {"may_tell_alone": bool(draft.allowed), "rollout": by_key, "decided_at": draft.decided_at is not None}
     lines = [f"    {name}={value}," for name, value in given.items() if unsaid.get(name, True)]
-    if isinstance(draft.split, TimeSplit) and draft.split.until is not None:
+    if isinstance(draft.split, TimeSplit) and draft.split.until != NOW:
         place = next(i for i, line in enumerate(lines) if line.startswith("    split="))
-        lines.insert(
-            place, "    # The table ends there. Without until, runs learn up to now: right once it is added to."
-        )
+        lines.insert(place, '    # The table ends there. Write until="now" once it is added to.')
     return "\n".join(["USE_CASE = UseCase(", *lines, ")"])
 
 
@@ -219,10 +217,9 @@ def _bounds(draft: Draft) -> dict[str, str]:
 
 def _split(draft: Draft, name: str) -> str:
     if isinstance(draft.split, TimeSplit):
-        given = {"validation": literal(draft.split.validation), "test": literal(draft.split.test)}
-        if draft.split.until is not None:
-            given["until"] = literal(draft.split.until)
-        return call(name, given)
+        split = draft.split
+        given = {"validation": split.validation, "test": split.test, "until": split.until}
+        return call(name, {key: literal(value) for key, value in given.items()})
     return call(name, {"salt": literal(draft.name)})
 
 

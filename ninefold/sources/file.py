@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -123,9 +124,8 @@ class File:
             raise DataError(f"{self.where} is Parquet.", remedy="Name it .parquet.")
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{self.where} is UTF-16, not UTF-8.", remedy=_convert("UTF-16", self.path))
-        lines = csv.reader(
-            head.decode("utf-8-sig", errors="replace").splitlines(keepends=True), delimiter=self.separator
-        )
+        text = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
+        lines = csv.reader(text, delimiter=self.separator)
         names = next((line for line in lines if line), [])
         first = next((line for line in lines if line), None)
         self._check_header(names, first)
@@ -167,8 +167,8 @@ class File:
         """A last row with fewer fields than the header is where a copy broke off; polars would fill it with nulls."""
         with self.path.open("rb") as file:
             file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-        last = next((line for line in reversed(lines) if line), "")
+            lines = [line for line in file.read().decode(errors="replace").split("\n") if line]
+        last = lines[-1].rstrip("\r") if lines else ""
         if len(lines) < 2 or last.count('"') % 2:
             return
         found = len(next(csv.reader([last], delimiter=self.separator)))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from ninefold.errors import InvalidInput, UnknownUseCase, UsageError
+from ninefold.errors import ConfigurationError, InvalidInput, UnknownUseCase, UsageError
+from ninefold.usecase import TimeSplit, load_use_case
+from pipelines import parameters
 from pipelines.compile import PIPELINES
 from pipelines.parameters import PARAMETERS, check_parameters
 
@@ -68,3 +72,21 @@ def test_an_unknown_pipeline_or_use_case_is_named() -> None:
         check_parameters("mining", "arrivals", {})
     with pytest.raises(UnknownUseCase):
         check_parameters("monitoring", "nowhere", {})
+
+
+@pytest.mark.parametrize(("declared", "until"), [("2013-09-01T00:00:00Z", "2013-09-01T00:00:00Z"), ("now", "")])
+def test_a_training_run_that_is_not_told_its_end_takes_the_one_that_the_split_declares(
+    declared: str, until: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidInput, match="until: is missing: arrivals is split by time"):
+        check_parameters("training", "arrivals", {})
+    ended = dataclasses.replace(load_use_case("arrivals"), split=TimeSplit(until=declared))
+    monkeypatch.setattr(parameters, "load_use_case", lambda _: ended)
+    assert check_parameters("training", "arrivals", {}).to_json()["until"] == until
+    told = check_parameters("training", "arrivals", {"until": "2013-07-01"}).to_json()
+    assert told["until"] == "2013-07-01T00:00:00Z"
+
+
+def test_an_end_that_is_no_instant_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="TimeSplit: .*soon"):
+        TimeSplit(until="soon")
