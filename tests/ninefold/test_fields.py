@@ -1,5 +1,6 @@
 """A field's value is what its kind says, or an error that names the field, the value and the remedy."""
 
+import hashlib
 import math
 from datetime import UTC, datetime
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ninefold.errors import ConfigurationError, InvalidInput
-from ninefold.fields import MAX_CATEGORY_LENGTH, Field, Metric
+from ninefold.fields import MAX_CATEGORY_LENGTH, Field, Metric, digest
 
 
 @pytest.mark.parametrize(
@@ -85,11 +86,20 @@ def test_the_declared_range_is_closed_and_does_not_refuse() -> None:
         {"name": "a__b", "kind": "number"},
         {"name": "a", "kind": "category", "minimum": 1},
         {"name": "a", "kind": "number", "categories": ("x",)},
+        {"name": "a", "kind": "text", "digest_of": "b"},
+        {"name": "a", "kind": "category", "digest_of": "b", "nullable": True},
+        {"name": "a", "kind": "category", "digest_of": "b", "pattern": "[a-z]"},
     ],
 )
 def test_a_wrong_declaration_is_refused_at_import(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="a"):
         Field(**wrong)
+
+
+def test_a_digest_is_what_any_client_computes() -> None:
+    text = "Отличный чай 🙂"
+    assert digest(text) == hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+    assert len({digest(other) for other in ("a", "a ", "A", "")}) == 4
 
 
 def test_a_metric_knows_its_direction() -> None:

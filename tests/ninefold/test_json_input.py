@@ -21,6 +21,8 @@ DOCUMENTS = st.recursive(
         (b'{"instances": [{"a": Infinity}]}', "instances[0].a"),
         (b'{"truths": [{"value": -Infinity}]}', "truths[0].value"),
         (b'{"truths": [{"value": 1e999}, {"value": NaN}]}', "truths[0].value"),
+        (b'{"instances": [{"a": "b"}, {"a": ["tea \\ud83d"]}]}', "instances[1].a[0]"),
+        (b'{"instances": [{"\\udc00": 1}]}', "instances[0]"),
         (b"NaN", "body"),
         (b"[NaN", "body"),
         (b"{", "body"),
@@ -29,7 +31,7 @@ DOCUMENTS = st.recursive(
         (b"[" * 100_000, "body"),
     ],
 )
-def test_what_is_no_json_is_refused_and_a_number_that_is_none_is_named(body: bytes, field: str) -> None:
+def test_what_is_no_json_is_refused_and_a_number_or_a_text_that_is_none_is_named(body: bytes, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_json_body(bytearray(body), remedy="Send an object.")
     assert caught.value.field == field

@@ -236,6 +236,12 @@ REFUSED = {
         windows=(Window(name="late", stream="landings", key=("origin",), value="carrier", length=HOUR),)
     ),
     "share a name": lambda u: dataclasses.replace(u, windows=(*u.windows, u.windows[0])),
+    "digest_of of id names flight": lambda u: dataclasses.replace(
+        u, request=(*u.request, Field(name="id", kind="category", digest_of="flight"))
+    ),
+    "digest_of of id names tail_number": lambda u: dataclasses.replace(
+        u, request=(*u.request, Field(name="id", kind="category", digest_of="tail_number"))
+    ),
     "offset names carrier": _stops(offset="carrier", inputs=(Input(name="carrier", kind="category"),)),
 }
 

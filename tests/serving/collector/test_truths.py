@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ninefold.clock import format_instant
+from ninefold.fields import digest
 from ninefold.records import Prediction
+from ninefold.usecase import load_use_case
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 
@@ -123,3 +125,20 @@ async def test_what_is_wrong_is_named_and_nothing_of_the_batch_is_kept(collector
         assert (answer["wrong"], len(answer["errors"])) == (50, 20)
         assert answer["errors"][7]["field"] == "truths[7].value"
         assert running.store.counts()["truths"] == 0
+
+
+async def test_a_truth_may_come_with_the_text_that_its_key_is_the_digest_of(collector: Any) -> None:
+    reviews = load_use_case("reviews")
+    async with collector(use_case=reviews) as running:
+        items = [
+            {"key": {"input": "Great tea!"}, "value": 1},
+            {"key": {"review_id": digest("Great tea!")}, "value": 0},
+            {"key": {"review_id": "r1", "input": "Great tea!"}, "value": 1},
+        ]
+        assert (await running.post("/v1/truths", {"truths": items}))["new"] == 3
+        assert [len(running.store.truth_history("reviews", key)) for key in (digest("Great tea!"), "r1")] == [2, 1]
+        for wrong, field in (({}, "key.review_id"), ({"input": 5}, "key.input"), ({"text": "tea"}, "key.text")):
+            answer = await running.post("/v1/truths", {"key": wrong, "value": 1}, status=400)
+            assert answer["error"].startswith(field)
+        key = (await running.http.get("/openapi.json")).json()["components"]["schemas"]["Truth"]["properties"]["key"]
+        assert (set(key["properties"]), key["required"]) == ({"review_id", "input"}, [])
