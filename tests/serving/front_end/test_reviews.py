@@ -132,18 +132,21 @@ def test_openapi_says_that_the_text_is_enough(house: ReviewHouse) -> None:
 
 
 def test_the_model_server_reads_texts_in_both_protocols_alike(house: ReviewHouse, reviews_package: Any) -> None:
-    texts = [text.replace("<br />", " ") for text in reviews_package.test["input"][:50]] + ["", "茶🙂"]
+    some = [text.replace("<br />", " ") for text in reviews_package.test["input"][:50]]
+    # More of them than the graph takes at once.
+    texts = [*some, "", "茶🙂"] * 6
     v1 = house.model.post("/v1/models/reviews:predict", json={"instances": [[text] for text in texts]}).json()
+    assert v1["predictions"] == pytest.approx(v1["predictions"][: len(texts) // 6] * 6, abs=1e-6)
     v2 = house.model.post(
         "/v2/models/reviews/infer",
         json={"inputs": [{"name": "input", "datatype": "BYTES", "shape": [len(texts)], "data": texts}]},
     )
     assert v2.json()["outputs"][0]["data"] == pytest.approx(v1["predictions"], abs=1e-6)
-    asked = house.answer("predict", *texts[:50])["predictions"]
+    asked = house.answer("predict", *some)["predictions"]
     assert [answer["prediction"] for answer in asked] == pytest.approx(v1["predictions"][:50], abs=1e-6)
 
 
-@pytest.mark.parametrize("data", ["[5]", "[null]", '["\\ud800"]', '[["tea"]]'])
+@pytest.mark.parametrize("data", ["[5]", "[null]", '["\\ud800"]'])
 def test_v2_refuses_what_is_no_text_and_names_the_input(house: ReviewHouse, data: str) -> None:
     answer = house.model.post(
         "/v2/models/reviews/infer",
