@@ -32,8 +32,8 @@ $(VENV)/.installed: requirements/all.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install  ## The whole loop on real flights
-	@$(BIN)/ninefold demo
+demo: install  ## The whole loop on real flights; USE_CASE=reviews for reviews that an expert labels
+	@$(BIN)/ninefold demo $(USE_CASE)
 
 test: install  ## All tests
 	@$(BIN)/python -m pytest

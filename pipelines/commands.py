@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from ninefold.clock import WallClock, format_instant
-from ninefold.errors import InvalidInput
+from ninefold.errors import InvalidInput, UsageError
 from ninefold.settings import settings
 from ninefold.store import open_store
 from pipelines.launch import execute_run, request_run
@@ -215,10 +215,20 @@ def replay(
 
 
 def demo(
+    use_case: Annotated[
+        str, typer.Argument(help="`arrivals`: the whole loop. `reviews`: few labels, and which to make next.")
+    ] = "arrivals",
     max_training_time: DemoSearchTime = None,
     short: Annotated[bool, typer.Option("--short", help="End with the first promotion, and a week more.")] = False,
 ) -> None:
-    """The whole loop on real flights: learn, serve, judge, replace, and catch what no offline test could."""
+    """The whole loop on real flights: learn, serve, judge, replace, catch; or on reviews that experts label."""
     from pipelines.demo import run_demo
+    from pipelines.labelling_demo import run_labelling_demo
 
-    run_demo(Console(), max_training_time=max_training_time, short=short)
+    if use_case == "arrivals":
+        run_demo(Console(), max_training_time=max_training_time, short=short)
+    elif use_case == "reviews" and not short:
+        run_labelling_demo(Console(), max_training_time=max_training_time)
+    else:
+        told = "has no short demo" if use_case == "reviews" else "has no demo"
+        raise UsageError(f"{use_case} {told}.", remedy="There are `ninefold demo` and `ninefold demo reviews`.")

@@ -6,26 +6,21 @@ pipelines cached stays, so that it is quicker.
 
 from __future__ import annotations
 
-import logging
 import resource
-import shutil
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import structlog
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ninefold.errors import NinefoldError, StepFailed
+from ninefold.errors import StepFailed
 from ninefold.settings import Settings, settings
 from ninefold.store import Run
 from ninefold.usecase import load_use_case
+from pipelines.demo_home import own_log, shown_home, start_over, stopped_when_interrupted
 from pipelines.demo_words import (
     decision_words,
     effects_table,
@@ -41,7 +36,6 @@ from pipelines.story import DAY, WEEK, Look, Story, open_story
 from pipelines.timeline import NOTED, Happening, read_timeline
 from pipelines.timeline_picture import write_page
 from serving.supervisor.addresses import curl_line
-from serving.supervisor.foreground import stop
 from serving.supervisor.supervisor import Supervisor
 
 ARRIVALS = "arrivals"
@@ -76,8 +70,8 @@ def run_demo(console: Console, *, max_training_time: float | None, short: bool) 
     """
     started = time.monotonic()
     here = _settings(max_training_time)
-    _start_over(console, here)
-    with _own_log(here), _stopped_when_interrupted(console, here), open_story(ARRIVALS, here, BEGINS) as story:
+    start_over(console, here)
+    with own_log(here), stopped_when_interrupted(console, here), open_story(ARRIVALS, here, BEGINS) as story:
         told = _Telling(console, story)
         told.first_model()
         if not short:
@@ -260,54 +254,14 @@ def _date(instant: datetime) -> str:
     return f"{instant:%B} {instant.day}"
 
 
-@contextmanager
-def _own_log(here: Settings) -> Iterator[None]:
-    """What controller and monitor log goes to a file: the story tells it in words."""
-    with (here.folder("logs") / "demo.log").open("w") as file:
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-            logger_factory=structlog.WriteLoggerFactory(file=file),
-        )
-        try:
-            yield
-        finally:
-            structlog.reset_defaults()
-
-
-@contextmanager
-def _stopped_when_interrupted(console: Console, here: Settings) -> Iterator[None]:
-    """A demo that did not come to its end leaves nothing running."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        stop(here)
-        console.print("Interrupted; its services are stopped. Run it again to start over: what is done is cached.")
-        raise typer.Exit(130) from None
-    except NinefoldError:
-        stop(here)
-        raise
-
-
-def _start_over(console: Console, here: Settings) -> None:
-    stopped = stop(here)
-    if stopped:
-        console.print("Stopped the services of the demo before.")
-    for path in (here.home / "feast", here.home / "journal", here.home / "gateway"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in here.home.glob("store.db*"):
-        path.unlink()
-
-
 def _next_steps(console: Console, here: Settings, story: Story) -> None:
     served = story.served
     request = next_request(story.use_case, here.folder("data") / story.use_case.name, story.clock.now())
     console.print()
     console.print("It still serves. Ask it about the next flight (explain: the same with :explain):", highlight=False)
     console.print(curl_line(Supervisor(here, served), request), highlight=False, soft_wrap=True, markup=False)
-    home = here.home.relative_to(Path.cwd()) if here.home.is_relative_to(Path.cwd()) else here.home
     console.print(
-        f"\nThen, with [bold]export NINEFOLD_HOME={home} NINEFOLD_CLOCK=event[/bold]:\n"
+        f"\nThen, with [bold]export NINEFOLD_HOME={shown_home(here)} NINEFOLD_CLOCK=event[/bold]:\n"
         "  ninefold rollout history arrivals   every decision, with its reasons\n"
         f"  ninefold monitor run arrivals --from {BEGINS:%Y-%m-%d} --to {story.clock.now():%Y-%m-%d}\n"
         "                                      judge every day anew, with Evidently's reports; then:\n"

@@ -58,7 +58,9 @@ def pick(pool: Pool, count: int, mix: Mix, seed: int) -> list[Pick]:
         seed: Of the random share, and of the order: the same pool and seed give the same batch.
 
     Returns:
-        The picks in random order, so that who stops half way has labelled a fair half.
+        The picks in random order, so that who stops half way has labelled a fair half. What the other samplers have no
+        row for, because all that is left are near-duplicates, is drawn at random too; without a random share the batch
+        is smaller.
 
     Raises:
         UsageError: The count is below 1.
@@ -81,7 +83,8 @@ def pick(pool: Pool, count: int, mix: Mix, seed: int) -> list[Pick]:
         picks += [_picked(pool, row, "uncertainty", float(unsure[row])) for row in more]
         wanted += more
     rest = np.setdiff1d(np.arange(len(pool)), wanted)
-    drawn = _simple_random_sample(rest, min(len(rest), counts["random"]), dice) if mix.random > 0 else ()
+    lacking = sum(counts.values()) - len(wanted)
+    drawn = _simple_random_sample(rest, min(len(rest), lacking), dice) if mix.random > 0 else ()
     picks += [_picked(pool, int(row), "random", None) for row in drawn]
     return [_with_chance(picks[i], len(drawn), len(rest)) for i in dice.permutation(len(picks))]
 

@@ -66,6 +66,14 @@ def test_a_copy_teaches_nothing_new_and_is_left_out() -> None:
     assert resemblance(traits_of_text(review), traits_of_text(texts[2])) == 0.0
 
 
+def test_where_only_copies_are_left_chance_decides_and_without_a_random_share_nobody_looks_twice() -> None:
+    pool = binary([0.5] * 6, texts=["The very same words in the very same order."] * 6)
+    assert len(pick(pool, 4, Mix(uncertainty=1, sure_but_wrong=0, random=0), 0)) == 1
+    picks = pick(pool, 4, Mix.parse("uncertainty=0.75,random=0.25"), 0)
+    assert sorted(one.sampler for one in picks) == ["random", "random", "random", "uncertainty"]
+    assert sum(1 / one.inclusion_probability for one in picks) == pytest.approx(6)
+
+
 def test_texts_without_words_and_requests_without_texts_have_traits_too() -> None:
     assert traits_of_text("...") == frozenset()
     assert resemblance(frozenset(), frozenset()) == 0.0
