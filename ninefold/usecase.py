@@ -114,6 +114,8 @@ class Gates:
         max_null_share: Greatest share of nulls in a model input beyond that of the training set.
         max_latency_ms: Greatest 99th percentile of predicting one row.
         minimum_blocks: Fewer blocks than this decide nothing: the answer is hold.
+        max_calibration_error: Greatest calibration error of probabilities, beyond what as few rows show by chance; None
+            where nothing rests on them.
     """
 
     beat_baseline_by: float = 0.0
@@ -123,6 +125,7 @@ class Gates:
     max_null_share: float = 0.05
     max_latency_ms: float = 10.0
     minimum_blocks: int = 14
+    max_calibration_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +166,8 @@ class UseCase:
         oversample: Share that the rarer class is brought to in the training part by oversampling; None for none.
         augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
         explain: Group → words for it, in an explanation.
+        reasons: Input name → value of one row, None where it is missing → group → what is so of it, as the end of a
+            sentence (``pays month to month``): an explanation adds what that does to the prediction.
         feedback: With what weight users' truths enter training.
         monitor: How production is watched.
         rollout: How a new version replaces the live one.
@@ -202,6 +207,7 @@ class UseCase:
     oversample: float | None = None
     augment: str | None = None
     explain: Mapping[str, str] = field(default_factory=dict)
+    reasons: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     feedback: FeedbackPolicy = field(default_factory=FeedbackPolicy)
     monitor: MonitorPolicy = field(default_factory=MonitorPolicy)
     rollout: RolloutPolicy = field(default_factory=RolloutPolicy)

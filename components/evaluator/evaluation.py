@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.evaluator.blocks import Interval, effective_blocks, jackknife, number_blocks, without_each_block
 from components.evaluator.distribution import ErrorDistribution, ScoreDistribution
+from components.evaluator.gains import gain_intervals
 from components.evaluator.intervals import IntervalQuality, interval_quality
 from components.evaluator.latency import Latency
 from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
@@ -65,6 +66,7 @@ class Evaluation:
         metrics: Name → value, of the problem's whole suite; NaN where one is undefined.
         application: Name → value of the use case's application metrics; empty where rows have weights, which those
             metrics do not know.
+        gains: The application metrics with their intervals over blocks; empty where nobody asked how sure they are.
         distribution: Of errors, or of probabilities.
         slices: The metric by declared request field.
         by_block: Block → the metric there; empty where there are too many.
@@ -84,6 +86,7 @@ class Evaluation:
     blocks: int
     metrics: Mapping[str, float]
     application: Mapping[str, float]
+    gains: Mapping[str, Interval] = field(default_factory=dict)
     distribution: ErrorDistribution | ScoreDistribution
     slices: tuple[Slice, ...] = ()
     by_block: Mapping[str, float]
@@ -115,6 +118,7 @@ class Evaluation:
             "blocks": self.blocks,
             "metrics": _nulls(self.metrics),
             "application": _nulls(self.application),
+            "gains": {name: interval.to_json() for name, interval in self.gains.items()},
             "distribution": self.distribution.to_json(),
             "slices": [
                 {"field": s.field, "value": s.value, "rows": s.rows, "metric": _null(s.metric), "small": s.small}
@@ -141,6 +145,7 @@ class Evaluation:
             blocks=document["blocks"],
             metrics=_nans(document["metrics"]),
             application=_nans(document["application"]),
+            gains={name: Interval.from_json(gain) for name, gain in document.get("gains", {}).items()},
             distribution=kind.from_json(document["distribution"]),
             slices=tuple(Slice(**{**s, "metric": _nan(s["metric"])}) for s in document["slices"]),
             by_block=_nans(document["by_block"]),
@@ -178,6 +183,7 @@ def evaluate(
     weight: Array | None = None,
     latency: Latency | None = None,
     interval: Array | None = None,
+    sure_of_gains: bool = False,
 ) -> Evaluation:
     """Judges predictions by their truths.
 
@@ -193,6 +199,7 @@ def evaluate(
             all that it was picked from; None where all had the same.
         latency: From ``measure_latency``.
         interval: [rows, 2], the bounds around the predictions, NaN where a row has none; None where no row has one.
+        sure_of_gains: Whether the application metrics get intervals, too: they are computed a hundred times for that.
 
     Raises:
         DataError: No rows, lengths that differ, or rows that can't be scored; the message counts them.
@@ -215,6 +222,11 @@ def evaluate(
         blocks=len(labels) if effective is None else int(effective),
         metrics={n: compute(n, truths, predictions, weight) for n in dict.fromkeys((name, *suite(use_case.problem)))},
         application=use_case.gains(request, truths, predictions, interval) if weight is None else {},
+        gains=(
+            gain_intervals(use_case, request, truths, predictions, interval, places)
+            if sure_of_gains and weight is None
+            else {}
+        ),
         distribution=(
             ErrorDistribution.of(truths, predictions, weight)
             if use_case.problem == "regression"

@@ -220,6 +220,7 @@ def _evaluate(use_case: UseCase, test: TestSet, answers: Answers) -> Evaluation:
         weight=_at(test.weight, places),
         latency=answers.latency,
         interval=answers.interval,
+        sure_of_gains=True,
     )
 
 

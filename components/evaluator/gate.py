@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from components.evaluator.calibration import expected_by_chance
 from components.evaluator.comparison import Comparison, signed
+from components.evaluator.distribution import ScoreDistribution
 from components.evaluator.evaluation import Evaluation
 from components.evaluator.evidence import Evidence
 from ninefold.usecase import Gates
@@ -122,6 +124,8 @@ def _checks(gates: Gates, evidence: Evidence) -> Iterator[Check]:
     if evidence.incumbent_version is not None:
         yield _no_worse_than_incumbent(gates, evidence.against_incumbent)
     yield _slices(gates, evidence)
+    if gates.max_calibration_error is not None:
+        yield _calibration(gates.max_calibration_error, evidence.candidate)
     yield _nulls(gates, evidence)
     if evidence.nominal is not None:
         yield _interval_coverage(gates, evidence.nominal, evidence.candidate)
@@ -264,6 +268,25 @@ def _interval_coverage(gates: Gates, nominal: float, candidate: Evaluation | Non
         f"average; {nominal:.0%} are promised, and {gates.interval_margin:.1%} less is allowed."
     )
     return _check(name, "failed" if high < bound else "passed", words, value, bound)
+
+
+def _calibration(bound: float, candidate: Evaluation | None) -> Check:
+    name = "calibration"
+    if candidate is None or not isinstance(candidate.distribution, ScoreDistribution):
+        return _check(name, "unknown", "There are no probabilities of the candidate to look at.", None, bound)
+    error = candidate.metrics.get("calibration_error", math.nan)
+    chance = expected_by_chance(candidate.distribution)
+    if not math.isfinite(error) or not math.isfinite(chance):
+        return _check(name, "unknown", "The candidate's calibration error is undefined.", None, bound)
+    words = (
+        f"The candidate's probabilities are off by {error:.3f} on average; {chance:.3f} would be chance on so few "
+        f"rows, and {bound:g} beyond it is allowed."
+    )
+    if error - chance > bound:
+        return _check(name, "failed", words, error, bound)
+    if chance > bound:
+        return _check(name, "unknown", f"{words} Fewer rows than that show nothing.", error, bound)
+    return _check(name, "passed", words, error, bound)
 
 
 def _nulls(gates: Gates, evidence: Evidence) -> Check:

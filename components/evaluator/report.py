@@ -9,7 +9,7 @@ from typing import Any
 
 from components.evaluator import pictures
 from components.evaluator.blocks import Interval
-from components.evaluator.distribution import ErrorDistribution
+from components.evaluator.distribution import ErrorDistribution, ScoreDistribution
 from components.evaluator.evaluation import Evaluation
 from components.evaluator.evidence import Evidence
 from components.evaluator.gate import GateDecision
@@ -84,6 +84,14 @@ def compose(
         sections.append(_intervals(bounded, use_case))
     if evidence.sources:
         sections.append(_sources(evidence))
+    if use_case.problem == "binary":
+        sections.append(
+            Section(
+                title="Reliability", table=_reliability(models),
+                words="Mean probability → share that came true, and rows. Summed up above: by the Brier score, and by "
+                "the calibration error, the mean distance of the two.",
+            )
+        )  # fmt: skip
     if pictured and (line := pictures.by_block(models, use_case.metric.unit)):
         sections.append(
             Section(
@@ -129,9 +137,7 @@ def _metrics(models: list[tuple[str, Evaluation]], use_case: UseCase) -> Table:
             cells = [f"{cell} [{_range(e.value)}]" for cell, (_, e) in zip(cells, models, strict=True)]
         rows.append((metric.label, *cells))
     for name in first.application:
-        rows.append(
-            (name.replace("_", " ").capitalize(), *(_number(e.application.get(name, math.nan)) for _, e in models))
-        )
+        rows.append((name.replace("_", " ").capitalize(), *(_gain(e, name) for _, e in models)))
     if any(e.latency for _, e in models):
         for label, attribute, unit in (
             ("Latency of one row, median", "p50_ms", "ms"),
@@ -156,6 +162,26 @@ def _errors(models: list[tuple[str, Evaluation]]) -> Table:
         for level in shown
     )
     return Table(header=("", *(role.capitalize() for role, _ in spreads)), rows=rows)
+
+
+def _gain(evaluation: Evaluation, name: str) -> str:
+    value = _number(evaluation.application.get(name, math.nan))
+    found = evaluation.gains.get(name)
+    return value if found is None or not math.isfinite(found.low) else f"{value} [{_range(found)}]"
+
+
+def _reliability(models: list[tuple[str, Evaluation]]) -> Table:
+    """What was predicted beside what came true, in ten bins."""
+    spreads = [(role, e.distribution) for role, e in models if isinstance(e.distribution, ScoreDistribution)]
+    bins = len(spreads[0][1].calibration)
+    rows = []
+    for place in range(bins):
+        cells = []
+        for _, spread in spreads:
+            count, predicted, came_true = spread.calibration[place]
+            cells.append(f"{predicted:.3f} → {came_true:.3f} ({count:,.0f})" if count else "–")
+        rows.append((f"{place / bins:.1f} to {(place + 1) / bins:.1f}", *cells))
+    return Table(header=("Probability", *(role.capitalize() for role, _ in spreads)), rows=tuple(rows))
 
 
 def _confusion(models: list[tuple[str, Evaluation]]) -> Table:

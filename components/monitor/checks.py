@@ -13,6 +13,7 @@ import polars as pl
 from components.monitor.alerts import Finding, Outcome
 from components.monitor.anomalies import Traffic
 from components.monitor.reference import OUTPUT, Limits, Reference
+from components.monitor.sources import check_feedback
 from components.monitor.windows import Judged, Window, badness
 from ninefold.dataset import FEATURE
 from ninefold.usecase import UseCase
@@ -169,6 +170,7 @@ def check_quality(use_case: UseCase, judged: Sequence[Judged], limits: Limits, n
             if seen else waiting,
         )  # fmt: skip
         yield from _check_intervals(use_case, one, seen, waiting)
+    yield from check_feedback(use_case, judged, _as_metric(use_case, limits.loss))
 
 
 def _check_intervals(use_case: UseCase, one: Judged, seen: bool, waiting: str) -> Iterator[Finding]:

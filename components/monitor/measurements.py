@@ -9,6 +9,7 @@ from datetime import datetime
 from components.monitor.alerts import Finding
 from components.monitor.anomalies import Traffic
 from components.monitor.checks import Column
+from components.monitor.sources import told
 from components.monitor.windows import Judged
 from ninefold.store import Measurement
 from ninefold.usecase import UseCase
@@ -62,6 +63,8 @@ def measurements(
         yield one("truth_delay_p50_hours", window, j.delay_hours[0], who=who)
         yield one("truth_delay_p90_hours", window, j.delay_hours[1], who=who)
         yield one(f"baseline.{use_case.metric.name}", window, j.baseline, who=who)
+        for name, number in told(j, use_case.metric.name).items():
+            yield one(name, window, number, who=who)
         if j.evaluation is None:
             yield one(use_case.metric.name, window, None, who=who)
             continue

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from components.evaluator.evaluation import Evaluation, evaluate
+from components.monitor.sources import by_source
 from ninefold.dataset import REQUEST, columns_of
 from ninefold.errors import UsageError
 from ninefold.fields import Metric
@@ -81,6 +82,7 @@ class Judged:
         delay_hours: Median and 90 % quantile of the hours from decision to truth; NaN while there is none.
         evaluation: By the known truths; None while there is none.
         baseline: The metric of the baseline on the same rows; NaN while there is none.
+        by_source: Who told truths → of how many keys, and the metric by these; what users say is of no account else.
     """
 
     window: Window
@@ -92,6 +94,7 @@ class Judged:
     delay_hours: tuple[float, float]
     evaluation: Evaluation | None
     baseline: float
+    by_source: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def coverage(self) -> float:
@@ -140,7 +143,7 @@ def _judged(use_case: UseCase, rows: pl.DataFrame, window: Window, version: Any,
         delays = (float(np.quantile(hours, 0.5)), float(np.quantile(hours, 0.9)))
     return Judged(
         window=window, version=version, cohort=cohort, requests=len(rows), known=len(known), closed=closed,
-        delay_hours=delays, evaluation=evaluation, baseline=baseline,
+        delay_hours=delays, evaluation=evaluation, baseline=baseline, by_source=by_source(use_case, rows),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ and has no id.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -24,6 +24,7 @@ from serving.front_end.fallback import baseline_predictions
 from serving.front_end.metrics import Metrics
 from serving.front_end.model_client import Bounded, ModelFailure
 from serving.front_end.prepared import Prepared, Preparer
+from serving.front_end.reasons import reasons
 from serving.front_end.recording import Recorder
 from serving.front_end.shapley import Plan, plan
 from serving.front_end.validation import RequestParser, Row
@@ -107,7 +108,10 @@ class Explanations:
         asked = [chosen.rows(row, reference) for chosen, row in zip(plans, prepared.model_rows, strict=True)]
         values = await self._ask(prepared, served, asked, caller)
         return [
-            (self._prediction(prepared, served, place, of_row[-1]), self._explanation(chosen, of_row))
+            (
+                self._prediction(prepared, served, place, of_row[-1]),
+                self._explanation(chosen, of_row, _named(served.manifest, prepared.model_rows[place])),
+            )
             for place, (chosen, of_row) in enumerate(zip(plans, values, strict=True))
         ]
 
@@ -159,13 +163,17 @@ class Explanations:
             **({"interval": interval} if self._use_case.interval is not None else {}),
         }
 
-    def _explanation(self, chosen: Plan | WordPlan, values: Sequence[float]) -> dict[str, Any]:
+    def _explanation(
+        self, chosen: Plan | WordPlan, values: Sequence[float], inputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
         amounts = chosen.contributions(values)
         players = chosen.players if isinstance(chosen, WordPlan) else [Player(group) for group in chosen.groups]
         sums = dict.fromkeys(chosen.groups, 0.0)
         for player, amount in zip(players, amounts, strict=True):
             sums[player.group] += amount
         regression = self._use_case.problem == "regression"
+        unit = (self._use_case.target.unit or "") if regression else "probability"
+        why = reasons(self._use_case.reasons, inputs, sums, unit)
         told = sentence(players, amounts, f"the {self._use_case.target.name if regression else 'probability'}")
         return {
             "reference": values[0],
@@ -176,12 +184,19 @@ class Explanations:
                     "group": group,
                     "words": self._use_case.explain.get(group, group),
                     "contribution": amount,
+                    **({"reason": why[group]} if group in why else {}),
                     **by_word(group, players, amounts),
                 }
                 for group, amount in sorted(sums.items(), key=lambda pair: -abs(pair[1]))
             ],
             **({} if told is None else {"sentence": told}),
         }
+
+
+def _named(manifest: PackageManifest, row: Sequence[Any]) -> dict[str, Any]:
+    """Input name → value; what is not a number is missing."""
+    names = (item.name for item in manifest.signature.inputs)
+    return {name: None if value != value else value for name, value in zip(names, row, strict=True)}
 
 
 def _plans(manifest: PackageManifest, rows: Sequence[Sequence[Any]]) -> Sequence[Plan | WordPlan]:

@@ -93,7 +93,7 @@ def _schemas(use_case: UseCase, max_instances: int) -> dict[str, Any]:
                 "words": {"type": "string"},
                 "contribution": {"type": "number", "description": "In the prediction's unit."},
             },
-            may_be_absent=_by_word(use_case),
+            may_be_absent={**_reason(use_case), **_by_word(use_case)},
         ),
         "Explanation": _object(
             {
@@ -202,6 +202,12 @@ def _get(operation: str, summary: str, media: str = "application/json") -> dict[
         "summary": summary,
         "responses": {"200": {"description": "The answer.", "content": {media: {}}}},
     }
+
+
+def _reason(use_case: UseCase) -> dict[str, Any]:
+    if use_case.reasons is None:
+        return {}
+    return {"reason": {"type": "string", "description": "What is so of this one, and what that does."}}
 
 
 def _by_word(use_case: UseCase) -> dict[str, Any]:

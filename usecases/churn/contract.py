@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from ninefold.decisions import Offer
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Kind, Metric
 from ninefold.rollout.policy import RolloutPolicy
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.usecase import Gates, HashSplit, UseCase
 
 Array = np.ndarray[Any, Any]
 
-CONTACT_FROM = 0.4
-"""Probability from which a call pays: it costs a twelfth of a year's bills and keeps about one leaver in five."""
+OFFER = Offer(cost=60.0, value=750.0, persuaded=0.2, unit="USD")
+"""A month for free; a leaver who stays pays for another year; about one in five is won back by it."""
 CAPACITY = 0.2
 """Share of the customers that can be called at all."""
 
@@ -55,13 +56,14 @@ def baseline(inputs: Columns) -> Array:
     return sum((weight * sign for weight, sign in signs), start=np.full(len(inputs["tenure"]), 0.05))
 
 
-def decide(request: Mapping[str, Any], prediction: float) -> dict[str, str]:
-    """Whether to call the customer with an offer."""
-    return {"action": "contact" if prediction >= CONTACT_FROM else "leave"}
+def decide(request: Mapping[str, Any], prediction: float) -> dict[str, Any]:
+    """Whether to call the customer with the offer, and what that is expected to gain."""
+    action = "contact" if prediction >= OFFER.threshold else "leave"
+    return {"action": action, "expected_gain": round(OFFER.expected(prediction), 2), "unit": OFFER.unit}
 
 
 def campaign(request: Columns, truth: Array, prediction: Array) -> dict[str, float]:
-    """What a campaign meets that calls the fifth of the customers with the highest predictions.
+    """What the offer gains, and what a campaign meets that calls the fifth with the highest predictions.
 
     Equal predictions at the edge share the calls that are left, so that no order of the rows matters.
     """
@@ -70,9 +72,26 @@ def campaign(request: Columns, truth: Array, prediction: Array) -> dict[str, flo
     above, at = prediction > edge, prediction == edge
     leavers = truth[above].sum() + truth[at].mean() * (calls - above.sum())
     return {
+        "gain_per_1000_customers": 1000.0 * float(OFFER.gained(truth, prediction).mean()),
+        "gain_if_all_were_called": 1000.0 * float(OFFER.gained(truth, np.ones(len(truth))).mean()),
         "leavers_reached": float(leavers / truth.sum()) if truth.sum() else float("nan"),
         "calls_that_meet_a_leaver": float(leavers / calls),
-        "contacted": float(np.mean(prediction >= CONTACT_FROM)),
+        "contacted": float(np.mean(prediction >= OFFER.threshold)),
+    }
+
+
+def reasons(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """What is so of a customer, by group; of what is not known, nothing."""
+    said = {
+        "contract": ("pays {contract} by {payment_method}", ("contract", "payment_method")),
+        "tenure": ("joined {tenure:.0f} month(s) ago", ("tenure",)),
+        "bills": ("pays {monthly_charges:.2f} USD a month", ("monthly_charges",)),
+        "services": ("has internet: {internet_service}, tech support: {tech_support}",
+                     ("internet_service", "tech_support")),
+    }  # fmt: skip
+    words = {n: v.replace("-", " ").lower() if isinstance(v, str) else v for n, v in inputs.items()}
+    return {
+        group: text.format(**words) for group, (text, names) in said.items() if all(words[n] is not None for n in names)
     }
 
 
@@ -121,7 +140,9 @@ USE_CASE = UseCase(
         diagnosis_blocks=200,
         closes_after=timedelta(0),
     ),
+    gates=Gates(max_calibration_error=0.03),
     application_metrics=campaign,
+    reasons=reasons,
     explain={
         "contract": "the contract and how it is paid",
         "tenure": "how long the customer has stayed",

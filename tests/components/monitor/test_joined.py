@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 
@@ -81,3 +82,14 @@ def test_a_shadow_is_judged_and_is_no_answer(stalls: ModuleType, store: Store, o
     frame = read_joined(store, stalls.USE_CASE, stalls.BEGAN, stalls.BEGAN + timedelta(days=1))
     assert len(counted(stalls.USE_CASE, frame)) == 2
     assert answers(frame)["prediction_id"].to_list() == ["p000001"]
+
+
+def test_what_a_user_says_is_no_truth_and_stands_beside_it(stalls: ModuleType, store: Store, one: object) -> None:
+    said = replace(stalls.truth(one, 99.0, 1, number=1), source="user")
+    store.write_truths([said])
+    row = _read(stalls, store)[0]
+    assert (row["truth"], row["first_known_at"], row["said"]) == (None, None, 99.0)
+    store.write_truths([stalls.truth(one, 7.0, 2)])
+    row = _read(stalls, store)[0]
+    assert (row["truth"], row["truth_source"], row["said"]) == (7.0, "system", 99.0)
+    assert row["first_known_at"] == one.decided_at + timedelta(hours=2)  # type: ignore[attr-defined]
