@@ -88,5 +88,5 @@ def test_a_training_run_that_is_not_told_its_end_takes_the_one_that_the_split_de
 
 
 def test_an_end_that_is_no_instant_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="TimeSplit: .*soon"):
+    with pytest.raises(ConfigurationError, match=r"TimeSplit: .*soon"):
         TimeSplit(until="soon")

@@ -82,6 +82,15 @@ def test_it_can_not_write(shop: Any) -> None:
     assert ids(shop) == list(range(1, 41))
 
 
+def test_a_function_that_writes_is_refused_by_the_transaction(shop: Any) -> None:
+    if not shop.url.startswith("postgresql"):
+        pytest.skip("SQLite has no function that writes")
+    shop.run("CREATE SEQUENCE drawn")
+    shop.source.query.write_text("SELECT id, known_at, nextval('drawn') AS number FROM orders WHERE id >= :least")
+    with pytest.raises(DataError, match="read-only transaction"):
+        shop.source.update()
+
+
 def test_a_query_that_fails_or_lacks_its_time_says_so(shop: Any) -> None:
     shop.source.query.write_text("SELECT * FROM odrers WHERE id > :least")
     with pytest.raises(DataError, match=r"orders\.sql: the database refuses: .*odrers.*asked at"):

@@ -62,6 +62,12 @@ def test_times_are_read_in_every_common_form(text: str, hour: int) -> None:
     assert values[1] is None
 
 
+def test_a_clock_time_that_was_twice_means_the_first() -> None:
+    frame = pl.DataFrame({"at": ["2024-10-27 02:30"]})
+    values = read(frame, "at", "time", Reading(zone="Europe/Berlin"), where="x", first_row=1)
+    assert values[0] == datetime(2024, 10, 27, 0, 30, tzinfo=UTC)
+
+
 def test_a_clock_time_that_never_was_is_no_time() -> None:
     frame = pl.DataFrame({"at": ["2024-03-31 01:30", "2024-03-31 02:30"]})
     with pytest.raises(Exception, match=r"column 'at', row 2: '2024-03-31 02:30' is not a time"):
