@@ -44,13 +44,18 @@ class Offer:
             )
 
     @property
+    def worth(self) -> float:
+        """What meeting a leaver is worth, in the unit: not all of them are persuaded."""
+        return self.persuaded * self.value
+
+    @property
     def threshold(self) -> float:
         """Probability from which the offer pays; above 1 it never does."""
-        return self.cost / (self.persuaded * self.value)
+        return self.cost / self.worth
 
     def expected(self, probability: float) -> float:
         """What the offer is expected to gain, in its unit; negative where it does not pay."""
-        return probability * self.persuaded * self.value - self.cost
+        return probability * self.worth - self.cost
 
     def gained(self, truth: Array, probability: Array) -> Array:
         """What was gained by offering where it pays, row by row, by who would have left in truth.
@@ -59,5 +64,5 @@ class Offer:
             truth: [rows], 1 for who leaves.
             probability: [rows].
         """
-        gain: Array = np.where(probability >= self.threshold, truth * (self.persuaded * self.value) - self.cost, 0.0)
+        gain: Array = np.where(probability >= self.threshold, truth * self.worth - self.cost, 0.0)
         return gain

@@ -163,6 +163,8 @@ class UseCase:
         gates: What a candidate has to show.
         application_metrics: (request columns, truths, predictions) → name → value: what the applications gain. Where
             the use case declares an ``interval`` it gets a fourth argument: [rows, 2], NaN where there is none.
+        application_spans: Application metric → by how much one row's truth can move its sum over all rows, as an amount
+            of money does; 1 where it is not named: a share of the rows. The evaluator's service rounds by it.
         oversample: Share that the rarer class is brought to in the training part by oversampling; None for none.
         augment: Import path of ``(pl.DataFrame) -> pl.DataFrame`` with rows to add to the training part; None for none.
         explain: Group → words for it, in an explanation.
@@ -204,6 +206,7 @@ class UseCase:
     slices: tuple[str, ...] = ()
     gates: Gates = field(default_factory=Gates)
     application_metrics: Callable[..., dict[str, float]] | None = None
+    application_spans: Mapping[str, float] = field(default_factory=dict)
     oversample: float | None = None
     augment: str | None = None
     explain: Mapping[str, str] = field(default_factory=dict)

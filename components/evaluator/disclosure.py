@@ -104,9 +104,12 @@ def disclosed(
             for name in suite(evaluation.problem)
             if name not in _NEVER_TOLD
         },
-        # What an application metric is made of is not known; it is taken for a share of the rows, or a mean over them.
+        # What an application metric is made of is not known; it is taken for a share of the rows, or a mean over them
+        # of what the use case says a truth can move.
         "application": {
-            name: to_step(value, step_above(max(abs(value), 1.0) / rows), coin(name))
+            name: to_step(
+                value, step_above(max(abs(value), use_case.application_spans.get(name, 1.0)) / rows), coin(name)
+            )
             for name, value in evaluation.application.items()
         },
         "slices": [

@@ -142,6 +142,7 @@ USE_CASE = UseCase(
     ),
     gates=Gates(max_calibration_error=0.03),
     application_metrics=campaign,
+    application_spans=dict.fromkeys(("gain_per_1000_customers", "gain_if_all_were_called"), 1000.0 * OFFER.worth),
     reasons=reasons,
     explain={
         "contract": "the contract and how it is paid",
