@@ -7,31 +7,26 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import polars as pl
 
-from ninefold.clock import format_duration, format_instant
+from ninefold.clock import format_instant
 from ninefold.dataset import to_numpy
 from ninefold.errors import DataError, UsageError
 from ninefold.fields import MAX_CATEGORY_LENGTH, Field
 from ninefold.leaks import Alone, refuse, tell_alone
 from ninefold.scaffold.answers import Answers
 from ninefold.scaffold.baseline import Baseline, find_baseline, rounded
+from ninefold.scaffold.dividing import Block, Clock, block_of, clocks_of, divide
 from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
-from ninefold.usecase import NOW, HashSplit, Problem, TimeSplit
+from ninefold.usecase import HashSplit, Problem, TimeSplit
 
 LEAST_ROWS = 100
 """Fewer rows than this divide into parts that show nothing."""
-LEAST_TRAINING, LEAST_TEST = 30, 20
-FRESH = timedelta(days=14)
-"""A table whose newest truth is younger than this is taken to be added to."""
 ONES = ("1", "yes", "y", "true", "t", "positive", "bad", "default", "churned", "left", "died", "dead", "fraud", "spam")
 ZEROS = ("0", "no", "n", "false", "f", "negative", "good", "none", "stayed", "alive", "ham")
-Clock = Literal["hour", "weekday", "month"]
-Block = Literal["day", "hour"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +137,7 @@ def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: dateti
             remedy="Give a table with more columns, or see which were left out: "
             + "; ".join(f"{column} ({why})" for column, why in left_out.items()),
         )
-    split, learned, held_out = _split(rows, answers, now)
+    split, learned, held_out = divide(rows, answers, now)
     allowed = tuple(facts.column(text, "--allow").name for text in wishes.allow)
     alone = _tell(rows, learned, held_out, (*numbers, *categories), answers)
     refuse(
@@ -164,11 +159,11 @@ def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: dateti
         classes=classes,
         truth_delay=answers.truth_delay,
         split=split,
-        block=_block(rows, held_out, answers),
+        block=block_of(rows, held_out, answers),
         numbers=numbers,
         categories=categories,
         texts=texts,
-        clocks=_clocks(rows, answers, {c.name for c in request}),
+        clocks=clocks_of(rows, answers, {c.name for c in request}),
         baseline=find_baseline(rows.filter(learned), rows.filter(held_out), categories, answers.problem),
         allowed=tuple(name for name in allowed if name in (*numbers, *categories)),
         known_at=known_at,
@@ -261,38 +256,6 @@ def _why_not(column: Column, facts: Facts) -> str:
     return ""
 
 
-def _split(rows: pl.DataFrame, answers: Answers, now: datetime) -> tuple[TimeSplit | HashSplit, pl.Series, pl.Series]:
-    """The split; which rows guesses are made on; and which they are held against."""
-    if answers.time is None:
-        shuffled = pl.Series(np.random.default_rng(0).permutation(len(rows)))
-        return HashSplit(salt=""), shuffled % 2 == 0, shuffled % 2 == 1
-    at, known = rows["_at"], rows["_known"]
-    ends: datetime = known.max()  # type: ignore[assignment]
-    fixed = ends < now - FRESH
-    until = ends.replace(microsecond=0) + timedelta(seconds=1) if fixed else now
-    test = _days(until - at[int(0.8 * len(at))])
-    validation = _days(until - timedelta(days=test) - at[int(0.6 * len(at))])
-    test_from = until - timedelta(days=test)
-    validation_from = test_from - timedelta(days=validation)
-    learned = (known < validation_from).fill_null(value=False)
-    held_out = (at >= test_from) & (known < until).fill_null(value=False)
-    between = (at >= validation_from) & (at < test_from) & (known < test_from).fill_null(value=False)
-    if learned.sum() < LEAST_TRAINING or min(held_out.sum(), between.sum()) < LEAST_TEST:
-        raise UsageError(
-            f"Split by time, {int(learned.sum()):,} of {len(rows):,} rows would train, {int(between.sum()):,} validate "
-            f"and {int(held_out.sum()):,} test: the last {test} days test, the {validation} before validate, and a "
-            "row counts when its truth was known before the next part begins.",
-            remedy=f"Give rows over a longer time, a shorter --truth-delay than "
-            f"{format_duration(answers.truth_delay)}, or --time none to divide them by chance.",
-        )
-    declared = TimeSplit(validation=f"{validation}d", test=f"{test}d", until=format_instant(until) if fixed else NOW)
-    return declared, learned, held_out
-
-
-def _days(length: timedelta) -> int:
-    return max(1, math.ceil(length / timedelta(days=1)))
-
-
 def _tell(
     rows: pl.DataFrame, learned: pl.Series, held_out: pl.Series, names: Sequence[str], answers: Answers
 ) -> tuple[Alone, ...]:
@@ -335,24 +298,3 @@ def _target(answers: Answers, rows: pl.DataFrame) -> Field:
     truth = rows["truth"]
     least = 0 if float(truth.min()) >= 0 else None  # type: ignore[arg-type]
     return Field(name=answers.target, kind="number", minimum=least, example=rounded(truth.median()))
-
-
-def _block(rows: pl.DataFrame, held_out: pl.Series, answers: Answers) -> Block | str:
-    if answers.time is not None:
-        at = rows.filter(held_out)["_at"]
-        for block, every in (("day", "1d"), ("hour", "1h")):
-            if at.dt.truncate(every).n_unique() >= LEAST_TEST:
-                return block
-    return max(answers.key, key=lambda name: rows[name].n_unique())
-
-
-def _clocks(rows: pl.DataFrame, answers: Answers, taken: Collection[str]) -> tuple[Clock, ...]:
-    if answers.time is None:
-        return ()
-    at = rows["_at"]
-    found: list[Clock] = ["weekday"]
-    if (at != at.dt.truncate("1d")).any():
-        found.append("hour")
-    if at[-1] - at[0] > timedelta(days=300):
-        found.append("month")
-    return tuple(clock for clock in found if clock not in taken)

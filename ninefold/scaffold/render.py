@@ -8,7 +8,8 @@ from pathlib import Path
 from ninefold.clock import format_duration
 from ninefold.fields import Field
 from ninefold.scaffold.code import bracketed, call, duration, literal, names
-from ninefold.scaffold.draft import Clock, Draft
+from ninefold.scaffold.dividing import Clock
+from ninefold.scaffold.draft import Draft
 from ninefold.sources import Database, File
 from ninefold.usecase import NOW, TimeSplit
 
