@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ninefold.errors import LimitReached, UsageError
 from ninefold.keys import Keys, create_key
 from ninefold.records import Prediction
-from ninefold.usecase import load_use_case
+from ninefold.store.erasure import erase_records, key_of
+from ninefold.usecase import UseCase, load_use_case
 from serving.collector.limits import SECONDS, Buckets, FeedbackLimits
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
@@ -225,3 +226,16 @@ def test_no_use_case_gives_users_a_voice_that_could_decide() -> None:
         policy = load_use_case(name).feedback
         assert policy.weight <= 0.5
         assert policy.most <= 0.2
+
+
+async def test_who_is_forgotten_is_forgotten_also_in_what_waited(collector: Any, rides: UseCase) -> None:
+    async with collector() as running:
+        await running.post("/v1/feedback", {"prediction_id": "p1", "value": 42, "text": "I, Ann"}, status=202)
+        await running.post("/v1/feedback", {"prediction_id": "p9", "wrong": True}, status=202)
+        running.store.write_predictions([prediction()])
+        await until(lambda: running.store.counts()["truths"] == 1)
+        key = key_of(rides, "1|Rome", [])
+        removed = erase_records(running.store, rides, key, now=datetime.now(UTC), actor="test")
+        assert (removed["truths"], removed["events"], removed["predictions"]) == (1, 1, 1)
+        (left, _) = running.store.events("rides", "feedback_waiting")
+        assert [event.values["prediction_id"] for event in left] == ["p9"]
