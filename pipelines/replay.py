@@ -127,10 +127,12 @@ def read_traffic(use_case: UseCase, snapshot: Path, since: datetime, until: date
         raise UsageError(
             f"Nothing was asked of {use_case.name} from {format_instant(since)} to {format_instant(until)}."
         )
-    truths = (
-        pl.read_parquet(snapshot / "truths.parquet")
-        .join(requests.select(*use_case.key, decided), on=list(use_case.key), how="inner")
-        .filter(pl.col(KNOWN_AT) >= pl.col(decided))
+    known = pl.read_parquet(snapshot / "truths.parquet")
+    if "source" in known.columns:
+        # What users and labellers said must not come back as the organisation's own word.
+        known = known.filter(pl.col("source") == "system").drop("source")
+    truths = known.join(requests.select(*use_case.key, decided), on=list(use_case.key), how="inner").filter(
+        pl.col(KNOWN_AT) >= pl.col(decided)
     )
     longest = max((window.length for window in use_case.windows), default=timedelta(0))
     events: dict[datetime, list[dict[str, Any]]] = {}

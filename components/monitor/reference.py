@@ -30,6 +30,7 @@ from ninefold.monitoring import MonitorPolicy
 from ninefold.package import Predictor, load_predictor
 from ninefold.records import ModelVersion
 from ninefold.settings import Settings
+from ninefold.truths import EVIDENCE
 from ninefold.usecase import UseCase, load_use_case
 
 Array = np.ndarray[Any, Any]
@@ -186,6 +187,9 @@ def _history(
     data, policy = settings.home / "data" / use_case.name, use_case.monitor
     requests = pl.read_parquet(data / "requests.parquet")
     truths = pl.read_parquet(data / "truths.parquet")
+    if "source" in truths.columns:
+        # What is usual is learned from what decides.
+        truths = truths.filter(pl.col("source").is_in(EVIDENCE))
     length = LENGTHS[policy.window]
     if use_case.decided_at is not None:
         windows = policy.reference_windows + CALIBRATION_WINDOWS[policy.window]
