@@ -58,6 +58,7 @@ def _rows(name: str) -> tuple[pl.DataFrame, DatasetCard]:
     signature = Signature(
         use_case=name, problem=use_case.problem, inputs=use_case.inputs, views=use_case.feature_views(),
         derive_digest=use_case.derive_digest, target=use_case.target.name, unit=use_case.target.unit,
+        interval=use_case.interval,
     )  # fmt: skip
     return examples(use_case), DatasetCard(signature=signature, metric=use_case.metric, offset=use_case.offset)
 

@@ -11,7 +11,8 @@ from time import monotonic
 from typing import Any
 
 from components.model_builder.families import families
-from components.model_builder.finish import finished, single
+from components.model_builder.finish import Chosen, finished, single
+from components.model_builder.formats import other_format
 from components.model_builder.interval import SHARE, FittedInterval, fit_interval
 from components.model_builder.onnx_export import to_onnx
 from components.model_builder.parity import check_parity
@@ -21,7 +22,7 @@ from components.model_builder.table import Table, Task, read_tables
 from ninefold.dataset import DatasetCard
 from ninefold.errors import DataError, UsageError
 from ninefold.metrics import compute
-from ninefold.package import MODEL, write_package
+from ninefold.package import MODEL, predictor_of, write_package
 from ninefold.signature import PackageManifest
 from ninefold.usecase import load_use_case
 
@@ -30,6 +31,8 @@ SHORTEST = 1.0
 
 SEARCH_SHARE = 0.6
 """Of the time, what the search may take where an ensemble follows: its members are trained again after it."""
+SPREAD = 0.2
+"""Of the search's time, the least that each family gets that is not far behind, where an ensemble follows."""
 
 _LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "polars", "scipy", "ninefold")
 
@@ -139,17 +142,25 @@ def build(
         tell("bounding")
     interval = fit_interval(task, train, validation, seed=seed, threads=threads, out_of_time=budget.part(SHARE))
     tell("searching", baseline)
-    averaged = trials is None if ensemble is None else ensemble
+    other = other_format(load_use_case(card.signature.use_case).model_format)
+    averaged = other is None and (trials is None if ensemble is None else ensemble)
     found = search(
-        task, families(task, train, validation, seed=seed, threads=threads, every=averaged), validation,
+        task,
+        families(task, train, validation, seed=seed, threads=threads, every=averaged)
+        if other is None
+        else other.families(task, train, validation, seed=seed, threads=threads),
+        validation,
         budget.first(SEARCH_SHARE) if averaged else budget,
         seed=seed, trials=trials, on_trial=lambda row: tell("searching", row), known=known,
+        spread=SPREAD if averaged else 0.0,
     )  # fmt: skip
     if averaged:
         tell("averaging")
         chosen = finished(task, found, train, validation, budget, seed=seed)
-    else:
+    elif other is None or other.calibrates:
         chosen = single(task, found, validation, seed=seed)
+    else:
+        chosen = Chosen(row=found.best, fitted=found.fitted, notes={})
     tell("packaging")
     rows = _ranked(task, (baseline, *found.rows, *(() if chosen.row in found.rows else (chosen.row,))))
     values = (chosen.row.value, baseline.value)
@@ -158,8 +169,14 @@ def build(
     files: dict[str, bytes] = {}
     error: float | None = None
     if beats:
-        files[MODEL] = to_onnx(task, chosen.fitted, interval)
-        parity = check_parity(task, chosen.fitted, manifest, files[MODEL], validation, interval)
+        if other is None:
+            files[MODEL] = to_onnx(task, chosen.fitted, interval)
+            parity = check_parity(task, chosen.fitted, manifest, files[MODEL], validation, interval)
+        else:
+            files = other.files(task, chosen.fitted)
+            environment = {**manifest.environment, **other.versions()}
+            manifest = replace(manifest, format=other.name, environment=environment)
+            parity = check_parity(task, chosen.fitted, manifest, predictor_of(manifest, files), validation)
         error = parity.error
         told = {**chosen.notes, "parity": asdict(parity), **_said(interval)}
         manifest = replace(manifest, training={**manifest.training, **told})

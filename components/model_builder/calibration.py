@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FEWEST_ROWS = 500
 """Validation rows below which no curve is drawn."""
 FOLDS = 5
-EDGE = 1e-3
-"""Logits are taken of probabilities cut to [edge, 1 - edge]: beyond, a float32 no longer knows them well enough."""
+EDGE = 1e-15
+"""The least probability that has a logit."""
 BINS = 40
 _APART = 0.01
 """Least distance of two of an isotonic curve's points, so that it magnifies no rounding."""
@@ -40,8 +40,8 @@ class Curve(Protocol):
         """float64 [rows]."""
         ...
 
-    def draw(self, graph: Graph, probability: str) -> str:
-        """Adds the curve to a graph; takes and returns a name of float32 [N]."""
+    def draw(self, graph: Graph, raw: str) -> str:
+        """Adds the curve to a graph: from the name of logits, float32 [N], to the name of probabilities."""
         ...
 
 
@@ -71,15 +71,13 @@ class Platt:
         """See ``Curve.apply``."""
         return np.asarray(expit(self.slope * logit(np.clip(probability, EDGE, 1 - EDGE)) + self.shift))
 
-    def draw(self, graph: Graph, probability: str) -> str:
+    def draw(self, graph: Graph, raw: str) -> str:
         """See ``Curve.draw``."""
 
         def number(value: float) -> str:
             return graph.constant(np.array(value, dtype=np.float32))
 
-        cut = graph.op("Min", [graph.op("Max", [probability, number(EDGE)]), number(1 - EDGE)])
-        odds = graph.op("Div", [cut, graph.op("Sub", [number(1.0), cut])])
-        line = graph.op("Add", [graph.op("Mul", [graph.op("Log", [odds]), number(self.slope)]), number(self.shift)])
+        line = graph.op("Add", [graph.op("Mul", [raw, number(self.slope)]), number(self.shift)])
         return graph.op("Sigmoid", [line])
 
 
@@ -116,8 +114,9 @@ class Isotonic:
         """See ``Curve.apply``."""
         return np.interp(probability, self.points, self.values)
 
-    def draw(self, graph: Graph, probability: str) -> str:
+    def draw(self, graph: Graph, raw: str) -> str:
         """See ``Curve.draw``."""
+        probability = graph.op("Sigmoid", [raw])
         single = np.float32
         points, values = np.array(self.points), np.array(self.values)
         if len(points) == 1:
@@ -143,23 +142,13 @@ class Calibrated:
         """The model and the curve."""
         return self._fitted, self._curve
 
-    @property
-    def microseconds(self) -> float:
-        """See ``Fitted.microseconds``."""
-        return self._fitted.microseconds + 5.0
-
-    @property
-    def size(self) -> int:
-        """See ``Fitted.size``."""
-        return self._fitted.size
-
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
         return self._curve.apply(self._fitted.predict(table))
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""
-        return self._curve.draw(graph, self._fitted.draw(graph))
+        return self._curve.draw(graph, self._fitted.draw_raw(graph))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit, logit
 
 from components.model_builder.families import Fitted
-from components.model_builder.table import Array, Table
+from components.model_builder.table import Array, Table, Task
 
 if TYPE_CHECKING:
     from components.model_builder.onnx_export import Graph
 
 ROUNDS = 40
+_NONE = 1e-15
+"""The least probability that has a logit."""
 _PATIENCE = 8
 """Rounds without a better value after which a selection ends."""
 
@@ -58,14 +61,26 @@ def select(
     return {place: kept.count(place) / len(kept) for place in dict.fromkeys(kept)}
 
 
+def linked(task: Task, answer: Array) -> Array:
+    """What is averaged: a model's answer, or its logit for a binary problem."""
+    return logit(np.clip(answer, _NONE, 1 - _NONE)) if task.objective == "logistic" else answer
+
+
+def unlinked(task: Task, average: Array) -> Array:
+    """From an average back to an answer."""
+    return np.asarray(expit(average)) if task.objective == "logistic" else average
+
+
 class Ensemble:
-    """A weighted average of models: of their probabilities for a binary problem.
+    """A weighted average of models: of their logits for a binary problem.
 
     Args:
+        task: What they learnt.
         members: Models and their weights, which sum to 1.
     """
 
-    def __init__(self, members: Sequence[tuple[float, Fitted]]) -> None:
+    def __init__(self, task: Task, members: Sequence[tuple[float, Fitted]]) -> None:
+        self._task = task
         self._members = tuple(members)
 
     @property
@@ -82,12 +97,17 @@ class Ensemble:
         """See ``Fitted.predict``."""
         total = np.zeros(len(table))
         for weight, fitted in self._members:
-            total += weight * fitted.predict(table)
-        return total
+            total += weight * linked(self._task, fitted.predict(table))
+        return unlinked(self._task, total)
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""
-        parts = [graph.op("Unsqueeze", [fitted.draw(graph), _last(graph)]) for _, fitted in self._members]
+        raw = self.draw_raw(graph)
+        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
+
+    def draw_raw(self, graph: Graph) -> str:
+        """See ``Fitted.draw_raw``."""
+        parts = [graph.op("Unsqueeze", [fitted.draw_raw(graph), _last(graph)]) for _, fitted in self._members]
         side_by_side = graph.op("Concat", parts, axis=1)
         weights = graph.constant(np.array([weight for weight, _ in self._members], dtype=np.float32))
         return graph.op("MatMul", [side_by_side, weights])

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from components.model_builder.calibration import Calibrated, calibration
-from components.model_builder.ensemble import Ensemble, select
-from components.model_builder.families import Control, Fitted
+from components.model_builder.ensemble import Ensemble, linked, select, unlinked
+from components.model_builder.families import Answer, Control, Fitted
 from components.model_builder.search import RESERVE, Budget, Found, Kept, Row
 from components.model_builder.table import Array, Table, Task
 
@@ -44,7 +44,7 @@ class Chosen:
     """
 
     row: Row
-    fitted: Fitted
+    fitted: Answer
     notes: Mapping[str, Any]
 
 
@@ -71,10 +71,11 @@ def finished(task: Task, found: Found, train: Table, validation: Table, budget: 
     members = _selected(task, found, validation, budget, ratio=1 + len(validation) / len(train), seed=seed)
     raw = np.zeros(len(validation))
     for member in members:
-        raw += member.weight * member.kept.raw
+        raw += member.weight * linked(task, member.kept.raw)
+    raw = unlinked(task, raw)
     row = found.best if members[0].weight == 1.0 else _row(task, validation, members, raw)
     _train_again(members, train.joined(validation), budget, ratio=1 + len(validation) / len(train), seed=seed)
-    fitted: Fitted = Ensemble([(one.weight / len(one.models), model) for one in members for model in one.models])
+    fitted: Fitted = Ensemble(task, [(one.weight / len(one.models), model) for one in members for model in one.models])
     notes = {
         "members": [
             {
@@ -95,12 +96,12 @@ def _selected(task: Task, found: Found, validation: Table, budget: Budget, *, ra
     sign = 1.0 if task.metric.direction == "minimize" else -1.0
 
     def loss(raw: Array) -> float:
-        value = judged.score(task, raw)
+        value = judged.score(task, unlinked(task, raw))
         return sign * value if np.isfinite(value) else np.inf
 
     costs = np.array([[one.fitted.microseconds, _SLOWER * ratio * one.row.seconds] for one in found.kept])
     weights = select(
-        np.array([one.raw[rows] for one in found.kept]), loss, costs=costs,
+        np.array([linked(task, one.raw[rows]) for one in found.kept]), loss, costs=costs,
         most=np.array([MOST_MICROSECONDS, budget.remaining]),
     )  # fmt: skip
     members = [_Member(found.kept[place], weight) for place, weight in weights.items()]

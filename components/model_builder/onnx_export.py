@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.model_builder.families import Fitted
+from components.model_builder.families import Answer
 from components.model_builder.table import Array, Task
 from ninefold.errors import PackageError
 from ninefold.package import BOUNDED, TENSORS
@@ -133,7 +133,7 @@ class Graph:
         return bytes(model.SerializeToString())
 
 
-def to_onnx(task: Task, fitted: Fitted, interval: FittedInterval | None = None) -> bytes:
+def to_onnx(task: Task, fitted: Answer, interval: FittedInterval | None = None) -> bytes:
     """Exports a model and its interval, with the offset added inside of the graph.
 
     Raises:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.model_builder.families import Fitted
+from components.model_builder.families import Answer
 from components.model_builder.table import Array, Table, Task
 from ninefold.errors import ParityError
-from ninefold.package import BOUNDED, OUTPUT, OnnxPredictor
+from ninefold.package import BOUNDED, OUTPUT, OnnxPredictor, Predictor
 from ninefold.signature import PackageManifest
 
 if TYPE_CHECKING:
@@ -45,13 +45,15 @@ class Parity:
 
 def check_parity(
     task: Task,
-    fitted: Fitted,
+    fitted: Answer,
     manifest: PackageManifest,
-    model: bytes,
+    model: bytes | Predictor,
     validation: Table,
     interval: FittedInterval | None = None,
 ) -> Parity:
     """Compares an exported graph, run by the server's own predictor, with the model it was made from.
+
+    A package of another format is given as the predictor that answers for it.
 
     Of an interval all three outputs are compared, and held to lower <= prediction <= upper.
 
@@ -61,8 +63,8 @@ def check_parity(
     """
     table = with_odd_rows(task, validation)
     prediction = fitted.predict(table) + table.offset
-    columns, predictor = table.columns(task), OnnxPredictor(manifest, model)
-    if interval is None:
+    columns, predictor = table.columns(task), OnnxPredictor(manifest, model) if isinstance(model, bytes) else model
+    if interval is None or not isinstance(predictor, OnnxPredictor):
         return _compared(task, table, OUTPUT, prediction, predictor.predict_columns(columns))
     found = predictor.bounded_columns(columns)
     expected = (prediction, *interval.around(table, prediction).T)

@@ -33,6 +33,8 @@ SMALLEST_START = 0.1
 """Of the maximum time, what has to be left for a family to begin at all."""
 KEPT, KEPT_BYTES = 30, 400_000_000
 """Models that are kept for an ensemble, and what they may hold together: the best ones."""
+NEAR = 0.1
+"""Of the best value: how far a family may be behind, and still be of use in an average."""
 _SMALLEST_SHARE = 0.5
 """A trial isn't begun with less than this share of what its family's trials took."""
 
@@ -156,11 +158,15 @@ def search(
     trials: int | None,
     on_trial: Callable[[Row], None],
     known: Sequence[Row] = (),
+    spread: float = 0.0,
 ) -> Found:
     """Searches until time is over or ``trials`` are done. The first trial is made however little time there is.
 
     What is ``known`` from an earlier search on the same sets is not fitted again: it tells where to go on, and a family
     that it has a finished trial of begins there instead of with its defaults.
+
+    For an average, ``spread`` is the least share of the time that each family gets that is not far behind: models of
+    different kinds err differently.
 
     With the same inputs, seed and number of trials, none of them stopped by the end of time, it returns the same model.
     """
@@ -170,7 +176,7 @@ def search(
     kept: list[Kept] = []
     while not kept or ((trials is None or len(rows) < trials) and not budget.over()):
         least = min((loss for each in records for loss in each.losses), default=math.inf)
-        record = _next(records, budget, best_loss=least, timed=trials is None)
+        record = _next(records, budget, best_loss=least, timed=trials is None, spread=spread)
         if record is None:
             break
         untried = any(not other.seconds for other in records if other is not record)
@@ -234,7 +240,7 @@ def _study(seed: int) -> Any:
     )
 
 
-def _next(records: list[_Record], budget: Budget, *, best_loss: float, timed: bool) -> _Record | None:
+def _next(records: list[_Record], budget: Budget, *, best_loss: float, timed: bool, spread: float) -> _Record | None:
     for record in records:
         needed = max(record.family.preparation, SMALLEST_START * budget.seconds)
         if not record.seconds and (record is records[0] or budget.remaining > needed):
@@ -244,6 +250,11 @@ def _next(records: list[_Record], budget: Budget, *, best_loss: float, timed: bo
         return min(records, key=lambda record: len(record.seconds))
     tried = [record for record in records if record.losses]
     affordable = [r for r in tried if budget.remaining > _SMALLEST_SHARE * float(np.mean(r.seconds))]
+    spent = sum(sum(record.seconds) for record in records)
+    near = [r for r in affordable if min(r.losses) - best_loss <= NEAR * abs(best_loss)]
+    short = [r for r in near if sum(r.seconds) + float(np.mean(r.seconds)) <= spread * spent]
+    if short:
+        return min(short, key=lambda record: sum(record.seconds))
     return max(affordable, key=lambda record: record.promise(best_loss), default=None)
 
 

@@ -31,7 +31,19 @@ class HopelessTrial(Exception):
     """The fit gave up, because its control said that it is hopeless."""
 
 
-class Fitted(Protocol):
+class Answer(Protocol):
+    """What is packaged: it predicts, and draws the same as ONNX."""
+
+    def predict(self, table: Table) -> Array:
+        """float64 [rows]: what was learnt, before the offset is added; the probability of 1 for a binary problem."""
+        ...
+
+    def draw(self, graph: Graph) -> str:
+        """Adds the model to a graph and returns the name of its output, float32 [N]; the same value as ``predict``."""
+        ...
+
+
+class Fitted(Answer, Protocol):
     """A trained model."""
 
     @property
@@ -44,12 +56,8 @@ class Fitted(Protocol):
         """About how many bytes it holds."""
         ...
 
-    def predict(self, table: Table) -> Array:
-        """float64 [rows]: what was learnt, before the offset is added; the probability of 1 for a binary problem."""
-        ...
-
-    def draw(self, graph: Graph) -> str:
-        """Adds the model to a graph and returns the name of its output, float32 [N]; the same value as ``predict``."""
+    def draw_raw(self, graph: Graph) -> str:
+        """As ``draw``, but the logit of a probability, which loses nothing near 0 and 1."""
         ...
 
 
@@ -115,7 +123,9 @@ def families(
     if task.names("number") or task.names("category"):
         found.append(Boosting(task, train, validation, seed=seed, threads=threads))
         if every:
+            from components.model_builder.families.layered import Layered
             from components.model_builder.families.network import Networks
 
+            found.append(Layered(task, train, validation, seed=seed, threads=threads))
             found.append(Networks(task, train, validation, seed=seed))
     return found

@@ -75,7 +75,7 @@ class BoostedTrees:
     @property
     def microseconds(self) -> float:
         """See ``Fitted.microseconds``."""
-        return 15.0 + 0.003 * self._leaves
+        return 6.0 + 0.003 * self._leaves
 
     @property
     def size(self) -> int:
@@ -84,19 +84,31 @@ class BoostedTrees:
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
+        return self._answers(table, raw=False)
+
+    def raw(self, table: Table) -> Array:
+        """float64 [rows]: logits, for a binary problem."""
+        return self._answers(table, raw=True)
+
+    def _answers(self, table: Table, *, raw: bool) -> Array:
+        columns = encoded(table, self._codes)
         return np.asarray(
-            self._booster.predict(encoded(table, self._codes), num_iteration=self.rounds, num_threads=self._threads)
+            self._booster.predict(columns, num_iteration=self.rounds, num_threads=self._threads, raw_score=raw)
         )
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""
+        raw = self.draw_raw(graph)
+        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
+
+    def draw_raw(self, graph: Graph) -> str:
+        """See ``Fitted.draw_raw``."""
         parts = ["numbers"] if self._task.names("number") else []
         if self._codes:
             parts.append(graph.coded(self._codes, default=math.nan))
         matrix = graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
         trees = self._booster.dump_model(num_iteration=self.rounds)["tree_info"]
-        raw = graph.op("Reshape", [draw_trees(graph, matrix, trees), graph.constant(np.array([-1]))])
-        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
+        return graph.op("Reshape", [draw_trees(graph, matrix, trees), graph.constant(np.array([-1]))])
 
 
 class Boosting:
@@ -109,9 +121,9 @@ class Boosting:
         self._task = task
         self._train = train
         self._validation = validation
-        self._codes = vocabularies(train.categories)
+        self.codes = vocabularies(train.categories)
         self._threads = threads
-        self._fixed: dict[str, Any] = {
+        self.fixed: dict[str, Any] = {
             "objective": _OBJECTIVES[task.objective],
             "metric": _WATCHED.get(task.metric.name, _LOSSES[task.objective]),
             "num_threads": threads,
@@ -127,25 +139,40 @@ class Boosting:
     @functools.cached_property
     def _binned(self) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
         # At the first fit, not before: a family that is imported faster has a model by then.
+        return self.binned()
+
+    def binned(self) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+        """Training and validation set in bins, whose labels and starts may be set anew."""
+        first = self.dataset(self._train, self.codes)
+        second = self.dataset(self._validation, self.codes, reference=first)
+        return first.construct(), second.construct()
+
+    def dataset(
+        self,
+        table: Table,
+        codes: list[dict[str, float]],
+        *,
+        goal: Array | None = None,
+        start: Array | None = None,
+        reference: lightgbm.Dataset | None = None,
+    ) -> lightgbm.Dataset:
+        """Rows as LightGBM takes them.
+
+        Args:
+            table: The rows.
+            codes: Of the categories.
+            goal: What is learnt, instead of the table's own.
+            start: Where boosting begins for each row; None for a constant.
+            reference: Whose bins are taken.
+        """
         # Threads that spin while they wait make a fit ten times as long wherever something else wants a core.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import lightgbm as lgb
 
-        train, validation = self._train, self._validation
-        first = self._dataset(train, self._codes)
-        second = lgb.Dataset(
-            encoded(validation, self._codes), validation.goal, weight=validation.weight, reference=first,
-            params=self._fixed, categorical_feature=first.categorical_feature,
-        )  # fmt: skip
-        return first.construct(), second.construct()
-
-    def _dataset(self, table: Table, codes: list[dict[str, float]]) -> lightgbm.Dataset:
-        import lightgbm as lgb
-
         numbers = table.numbers.shape[1]
         return lgb.Dataset(
-            encoded(table, codes), table.goal, weight=table.weight, params=self._fixed,
-            categorical_feature=list(range(numbers, numbers + len(codes))),
+            encoded(table, codes), table.goal if goal is None else goal, weight=table.weight, init_score=start,
+            reference=reference, params=self.fixed, categorical_feature=list(range(numbers, numbers + len(codes))),
         )  # fmt: skip
 
     @property
@@ -185,41 +212,61 @@ class Boosting:
 
     def fit(self, params: Mapping[str, Any], control: Control) -> BoostedTrees:
         """See ``Family.fit``: ends when the validation value stops getting better, or when time is over."""
-        import lightgbm as lgb
-
-        train, validation = self._binned
-        best, best_round = math.inf, 0
-
-        def watch(env: Any) -> None:
-            nonlocal best, best_round
-            _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
-            loss = -value if higher_is_better else value
-            if loss < best:
-                best, best_round = loss, env.iteration
-            if env.iteration % _PRUNE_EVERY == _PRUNE_EVERY - 1 and control.hopeless(env.iteration, loss):
-                raise HopelessTrial
-            if env.iteration - best_round >= PATIENCE or control.out_of_time():
-                raise lgb.callback.EarlyStopException(best_round, env.evaluation_result_list)
-
-        booster = lgb.train({**self._fixed, **params}, train, MAX_ROUNDS, valid_sets=[validation], callbacks=[watch])
-        if booster.best_iteration <= 0:
-            booster.best_iteration = best_round + 1
-        return BoostedTrees(self._task, booster, self._codes, self._threads)
+        booster = watched({**self.fixed, **params}, *self._binned, control)
+        return BoostedTrees(self._task, booster, self.codes, self._threads)
 
     def refit(
         self, params: Mapping[str, Any], fitted: BoostedTrees, table: Table, seed: int, control: Control
     ) -> BoostedTrees:
         """See ``Family.refit``: a few more rounds, as more rows bear them."""
-        import lightgbm as lgb
-
         codes = vocabularies(table.categories)
-        rounds = max(1, round(fitted.rounds * (len(table) / len(self._train)) ** _MORE_ROUNDS))
-
-        def watch(env: Any) -> None:
-            if control.out_of_time():
-                raise lgb.callback.EarlyStopException(env.iteration, [])
-
-        given = {**self._fixed, **params, "seed": seed}
-        booster = lgb.train(given, self._dataset(table, codes), rounds, callbacks=[watch])
-        booster.best_iteration = booster.current_iteration()
+        rounds = more_rounds(fitted.rounds, len(self._train), len(table))
+        booster = counted({**self.fixed, **params, "seed": seed}, self.dataset(table, codes), rounds, control)
         return BoostedTrees(self._task, booster, codes, self._threads)
+
+
+def watched(
+    params: Mapping[str, Any], train: lightgbm.Dataset, validation: lightgbm.Dataset, control: Control
+) -> lightgbm.Booster:
+    """A booster of as many rounds as made the validation value better, or as time allowed.
+
+    Raises:
+        HopelessTrial: The control said so.
+    """
+    import lightgbm as lgb
+
+    best, best_round = math.inf, 0
+
+    def watch(env: Any) -> None:
+        nonlocal best, best_round
+        _, _, value, higher_is_better = env.evaluation_result_list[0][:4]
+        loss = -value if higher_is_better else value
+        if loss < best:
+            best, best_round = loss, env.iteration
+        if env.iteration % _PRUNE_EVERY == _PRUNE_EVERY - 1 and control.hopeless(env.iteration, loss):
+            raise HopelessTrial
+        if env.iteration - best_round >= PATIENCE or control.out_of_time():
+            raise lgb.callback.EarlyStopException(best_round, env.evaluation_result_list)
+
+    booster = lgb.train(dict(params), train, MAX_ROUNDS, valid_sets=[validation], callbacks=[watch])
+    if booster.best_iteration <= 0:
+        booster.best_iteration = best_round + 1
+    return booster
+
+
+def counted(params: Mapping[str, Any], train: lightgbm.Dataset, rounds: int, control: Control) -> lightgbm.Booster:
+    """A booster of so many rounds, or as time allowed."""
+    import lightgbm as lgb
+
+    def watch(env: Any) -> None:
+        if control.out_of_time():
+            raise lgb.callback.EarlyStopException(env.iteration, [])
+
+    booster = lgb.train(dict(params), train, rounds, callbacks=[watch])
+    booster.best_iteration = booster.current_iteration()
+    return booster
+
+
+def more_rounds(rounds: int, before: int, after: int) -> int:
+    """Rounds for more rows than those of the fit that was watched."""
+    return max(1, round(rounds * (after / before) ** _MORE_ROUNDS))

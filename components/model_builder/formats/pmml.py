@@ -16,7 +16,6 @@ import numpy as np
 from scipy.special import logit
 
 from components.model_builder.calibration import EDGE, Calibrated, Isotonic, Platt
-from components.model_builder.families import Fitted
 from components.model_builder.families.boosting import BoostedTrees
 from components.model_builder.families.design import Design
 from components.model_builder.families.linear import LinearModel
@@ -30,7 +29,7 @@ from ninefold.package import OUTPUT
 _RAW, _PROBABILITY, _CUT, _CURVE = "model(raw)", "model(probability)", "cut(raw)", "curve(probability)"
 
 
-def to_pmml(task: Task, fitted: Fitted) -> bytes:
+def to_pmml(task: Task, fitted: object) -> bytes:
     """Exports a model.
 
     Raises:

@@ -36,6 +36,10 @@ class Given:
     def draw(self, graph: Graph) -> str:
         return graph.column("number", 0)
 
+    def draw_raw(self, graph: Graph) -> str:
+        given, one = graph.column("number", 0), graph.constant(np.array(1, dtype=np.float32))
+        return graph.op("Log", [graph.op("Div", [given, graph.op("Sub", [one, given])])])
+
 
 def table(probability: np.ndarray, truth: np.ndarray) -> Table:
     rows = len(probability)
@@ -51,7 +55,7 @@ def sample(rows: int, told: Callable[[np.ndarray], np.ndarray], seed: int = 0) -
     rng = np.random.default_rng(seed)
     chance = expit(rng.normal(0, 1.5, rows))
     truth = (rng.random(rows) < chance).astype(float)
-    probability = told(chance)
+    probability = np.clip(told(chance), 1e-6, 1 - 1e-6)
     return SimpleNamespace(chance=chance, truth=truth, probability=probability, table=table(probability, truth))
 
 
@@ -69,7 +73,7 @@ def test_probabilities_that_are_right_are_left_alone() -> None:
     [
         ("too sure", lambda chance: expit(3 * logit(chance))),
         ("too low", lambda chance: expit(logit(chance) - 1.5)),
-        ("bent", lambda chance: np.where(chance < 0.5, 0.5 * chance, 0.25 + 0.75 * (chance - 0.5) ** 0.3)),
+        ("bent", lambda chance: np.where(chance < 0.5, 0.5 * chance, 0.25 + 0.75 * np.abs(chance - 0.5) ** 0.3)),
     ],
 )
 def test_probabilities_that_are_wrong_are_mended(name: str, told: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -93,7 +97,7 @@ def test_few_rows_and_other_problems_have_no_curve() -> None:
 def test_a_curve_rises_and_the_graph_draws_it(seed: int, kind: Any, steepness: float, rows: int) -> None:
     drawn = sample(rows, lambda chance: expit(steepness * logit(chance)), seed)
     curve = kind.of(drawn.probability, drawn.truth, np.ones(rows))
-    probability = np.concatenate([drawn.probability, np.linspace(0, 1, 101)]).astype(np.float32)
+    probability = np.concatenate([drawn.probability, np.linspace(0.01, 0.99, 99)]).astype(np.float32)
     rows_of = table(probability, np.zeros(len(probability)))
     model = Calibrated(Given(), curve)
     expected = model.predict(rows_of)

@@ -80,7 +80,7 @@ def test_a_forgotten_offset_is_refused(make: Make, monkeypatch: pytest.MonkeyPat
 
     data, run = build_only(make, monkeypatch, "boosting")
 
-    def without_offset(task: Any, fitted: Any) -> bytes:
+    def without_offset(task: Any, fitted: Any, interval: Any) -> bytes:
         graph = Graph(task)
         return graph.finish(fitted.draw(graph))
 

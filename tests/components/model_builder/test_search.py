@@ -31,6 +31,8 @@ class Constant:
     def draw(self, graph: Any) -> str:
         raise NotImplementedError
 
+    draw_raw = draw
+
 
 class Fake:
     """A family whose trials take a given time and give a value around a given one."""
@@ -212,11 +214,12 @@ def test_every_family_draws_what_it_predicts(make: Make, kind: str) -> None:
     task, _, train, validation = read_tables(data.train, data.validation, None)
     manifest = PackageManifest(format="onnx", signature=task.signature, statistics={})
     for family in families(task, train, validation, seed=0, threads=1, every=True):
-        for params in (family.default, {**family.default, "knots": 0, "pairs": False, "min_count": 40}):
+        other = {**family.default, "knots": 0, "pairs": False, "min_count": 40, "learning_rate": 0.3}
+        for params in (family.default, other):
             control = Control(lambda: False, lambda step, value: False)
             fitted = family.fit(params, control)
-            again = family.refit(params, fitted, train.joined(validation), 1, control)
-            for model in (fitted, again):
+            again = [family.refit(params, fitted, train.joined(validation), 1, control)] if params == other else []
+            for model in (fitted, *again):
                 parity = check_parity(task, model, manifest, to_onnx(task, model), validation)
                 assert parity.rows > len(validation)
                 assert model.size > 0
