@@ -131,15 +131,15 @@ def _with_production_truths(use_case: UseCase, truths: pl.DataFrame, asked: pl.D
     told = pl.DataFrame(pl.from_arrow(store.arrow("truths", use_case.name))).select(
         "key", "received_at", "truth_id", "source", KNOWN_AT, truth="value"
     )
-    # One of each source: what a reader sees of a key at an earlier moment may be another's word.
-    newest = standing_rows(told, ["key", "source"])
+    # The whole history: what counted of a key at an earlier moment may have been another's word.
+    told = told.sort(KNOWN_AT, "received_at", "truth_id")
     same = source.select(entity_keys(source, use_case.key), "truth", KNOWN_AT, "source")
     new = asked.join(
-        newest.join(same, on=["key", "truth", KNOWN_AT, "source"], how="anti"),
-        on="key", how="inner", maintain_order="left",
+        told.join(same, on=["key", "truth", KNOWN_AT, "source"], how="anti", maintain_order="left"),
+        on="key", how="inner", maintain_order="left_right",
     )  # fmt: skip
     produced = frame_of(fields, map(orjson.loads, new["request"])).hstack(new.select("truth", KNOWN_AT, "source"))
-    return pl.concat([source, produced.select(source.columns)]).unique(maintain_order=True)
+    return pl.concat([source, produced.select(source.columns)]).unique(keep="last", maintain_order=True)
 
 
 def _with_production_events(use_case: UseCase, stream: str, events: pl.DataFrame, store: Store) -> pl.DataFrame:
