@@ -70,6 +70,8 @@ FROM base AS house
 ENV PATH=/opt/ninefold/bin:/opt/ninefold/code/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 \
     NINEFOLD_HOME=/var/lib/ninefold NINEFOLD_HOST=0.0.0.0 \
+    # Else it would be a folder below the home, which can be written: code comes from a layer alone.
+    NINEFOLD_USECASES=/opt/ninefold/code/usecases \
     # What libraries like to keep lies in the one other place that can be written.
     HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib FEAST_USAGE=False DO_NOT_TRACK=1
 WORKDIR /var/lib/ninefold
