@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ninefold.settings import Settings
     from ninefold.store import Store
 
+STANDS_FOR = "stands_for"
+"""Column of examples with what a labelled row stands for, where experts were asked: ``sampling.weights``."""
+_LABEL_WEIGHTS = "label_weights.parquet"
 BATCH = 5_000
 """Events read from the store at a time."""
 
@@ -51,6 +54,7 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
     asked = _asked(use_case, store)
     requests, from_production = _with_production(use_case, history.requests, asked)
     truths = _with_production_truths(use_case, history.truths, asked, store)
+    stands_for = label_weights(store, use_case.name)
     streams = {
         s.name: _with_production_events(use_case, s.name, history.streams[s.name], store) for s in use_case.streams
     }
@@ -60,6 +64,8 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
         (folder / part).mkdir(parents=True)
     requests.write_parquet(folder / "requests.parquet")
     truths.write_parquet(folder / "truths.parquet")
+    if stands_for:
+        _weights_frame(stands_for).write_parquet(folder / _LABEL_WEIGHTS)
     for name, events in streams.items():
         events.sort(KNOWN_AT).write_parquet(folder / "streams" / f"{name}.parquet")
     for name, rows in history.views.items():
@@ -74,6 +80,28 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     return summary
+
+
+def label_weights(store: Store, use_case: str) -> dict[str, float]:
+    """Key → what its label stands for, of the keys that labellers told a truth of; empty where nobody was asked."""
+    from components.labeller.sampling.weights import weights_of
+
+    tasks = store.label_tasks(use_case)
+    if not tasks:
+        return {}
+    import polars as pl
+
+    asked = pl.DataFrame(pl.from_arrow(store.arrow("predictions", use_case))).group_by("key")
+    first = asked.agg(pl.col("received_at").cast(pl.Datetime("us", "UTC")).min())
+    return weights_of(tasks, store.labellers_truths(use_case), dict(first.iter_rows()))
+
+
+def _weights_frame(weights: Mapping[str, float]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame(
+        {"key": list(weights), STANDS_FOR: list(weights.values())}, schema={"key": pl.String, STANDS_FOR: pl.Float64}
+    )
 
 
 def frame_of(fields: Iterable[Field], rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
@@ -191,7 +219,8 @@ def bring_history(use_case: UseCase, settings: Settings) -> dict[str, Any]:
 def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame:
     """Requests decided before ``until`` with the truth that counted by then: what a split divides.
 
-    Columns: ``key``, ``decided_at``, ``truth``, ``truth_known_at``, ``truth_source``, ``request.<field>``.
+    Columns: ``key``, ``decided_at``, ``truth``, ``truth_known_at``, ``truth_source``, ``request.<field>``; and where
+    experts were asked ``stands_for``, null for a row whose truth they did not tell.
     A request whose truth is not known yet has a null truth, and is for others to count and drop.
     """
     import polars as pl
@@ -208,11 +237,18 @@ def read_examples(use_case: UseCase, snapshot: Path, until: Any) -> pl.DataFrame
     decided = (
         pl.col(use_case.decided_at) if use_case.decided_at is not None else pl.lit(None, dtype=pl.Datetime("us", "UTC"))
     )
-    return joined.select(
+    examples = joined.select(
         entity_keys(joined, key),
         decided.alias("decided_at"),
         "truth",
         "truth_known_at",
         SOURCE,
         *(pl.col(f.name).alias(REQUEST + f.name) for f in use_case.request),
+    )
+    if not (snapshot / _LABEL_WEIGHTS).exists():
+        return examples
+    weights = pl.read_parquet(snapshot / _LABEL_WEIGHTS)
+    by_labeller = pl.when(pl.col(SOURCE) == "labeller").then(STANDS_FOR)
+    return examples.join(weights, on="key", how="left", maintain_order="left").with_columns(
+        by_labeller.alias(STANDS_FOR)
     )

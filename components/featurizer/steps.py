@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from components.collector.extract import STANDS_FOR
 from components.featurizer.historical import featurize
 from ninefold.dataset import PARTS, REQUEST, DatasetCard, write_dataset
 from ninefold.features import with_lengths
@@ -42,7 +43,8 @@ def featurize_parts(
         frame, card = _featurize(declared, use_case, pl.concat(frames), windows, settings)
         start = 0
         for name, examples in zip(PARTS, frames, strict=True):
-            write_dataset(outputs[name], frame.slice(start, examples.height), card)
+            rows = frame.slice(start, examples.height)
+            write_dataset(outputs[name], _weighted(rows, examples) if name == "test" else rows, card)
             start += examples.height
         names = {window.name for window in declared.windows}
         lengths = {name: length for name, length in live_lengths.items() if name in names}
@@ -51,6 +53,18 @@ def featurize_parts(
         else:
             live, live_card = _featurize(declared, use_case, frames[-1], lengths, settings)
         write_dataset(outputs["live_test"], live, live_card)
+
+
+def _weighted(rows: pl.DataFrame, examples: pl.DataFrame) -> pl.DataFrame:
+    """The test set, with labels that count for what they stand for.
+
+    Training and the choice of a model go by the labels as they are: that they are the hard ones is why they were made.
+    Where no label stands for anything, all rows count once.
+    """
+    if STANDS_FOR not in examples.columns:
+        return rows
+    weight = examples[STANDS_FOR].fill_null(1.0)
+    return rows.with_columns(weight=weight) if weight.sum() > 0 else rows
 
 
 def settings_on(use_case: UseCase, snapshot: Path, scratch: Path) -> Settings:

@@ -22,6 +22,7 @@ from components.monitor.checks import (
     describe,
 )
 from components.monitor.joined import answers, counted, read_joined
+from components.monitor.label_weights import with_label_weights
 from components.monitor.measurements import CHECK, measurements
 from components.monitor.reference import OUTPUT, Reference, baseline_losses, limits, read_reference
 from components.monitor.retraining import ask_for_training
@@ -111,7 +112,8 @@ def watch(
     policy, now = use_case.monitor, known_until or clock.now()
     windows = windows_between(since, until, policy.window)
     before = max(policy.reference_windows * LENGTHS[policy.window], timedelta(days=DAYS_BEFORE + 1))
-    frame = with_inputs(use_case, read_joined(store, use_case, windows[0].start - before, windows[-1].end, known_until))
+    joined = read_joined(store, use_case, windows[0].start - before, windows[-1].end, known_until)
+    frame = with_inputs(use_case, with_label_weights(joined, store, use_case))
     given = answers(frame)
     main = _main_version(store, use_case, given)
     reference = _reference(name, store, settings, main, given, windows[0])

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from components.evaluator.evaluation import Evaluation, evaluate
+from components.monitor.label_weights import WEIGHT
 from components.monitor.sources import by_source
 from ninefold.dataset import REQUEST, columns_of
 from ninefold.errors import UsageError
@@ -77,7 +78,8 @@ class Judged:
         version: Which.
         cohort: Cohort that it is restricted to; empty for all.
         requests: Keys that it answered and that count.
-        known: Of these, keys whose truth is known.
+        known: Of these, keys whose truth is known; without those that were picked by hand to be labelled, which tell
+            nothing of the others.
         closed: Whether the deadline of the truths has passed.
         delay_hours: Median and 90 % quantile of the hours from decision to truth; NaN while there is none.
         evaluation: By the known truths; None while there is none.
@@ -129,16 +131,20 @@ def judge(use_case: UseCase, counted: pl.DataFrame, window: Window, now: datetim
 
 def _judged(use_case: UseCase, rows: pl.DataFrame, window: Window, version: Any, cohort: str, closed: bool) -> Judged:
     known = rows.filter(pl.col("truth").is_not_null())
+    weight = None
+    if WEIGHT in known.columns:
+        known = known.filter(pl.col(WEIGHT) > 0)
+        weight = known[WEIGHT].to_numpy() if known[WEIGHT].n_unique() > 1 else None
     evaluation, baseline, delays = None, float("nan"), (float("nan"), float("nan"))
     if len(known):
         request = columns_of(known, REQUEST)
         truth = known["truth"].to_numpy()
         evaluation = evaluate(
             use_case, request, truth, known["value"].to_numpy(),
-            blocks=use_case.block(request), version=version, expected_rows=len(rows),
+            blocks=use_case.block(request), version=version, expected_rows=len(rows), weight=weight,
             interval=None if use_case.interval is None else bounds_of(known),
         )  # fmt: skip
-        baseline = compute(use_case.metric.name, truth, known["baseline"].to_numpy())
+        baseline = compute(use_case.metric.name, truth, known["baseline"].to_numpy(), weight)
         hours = (known["first_known_at"] - known["decided_at"]).dt.total_seconds().to_numpy() / 3600.0
         delays = (float(np.quantile(hours, 0.5)), float(np.quantile(hours, 0.9)))
     return Judged(

@@ -9,10 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from components.collector.extract import extract, publish, read_examples
+from components.collector.extract import STANDS_FOR, extract, publish, read_examples
 from components.collector.source import check
 from ninefold.errors import DataError
 from ninefold.fields import Field
+from ninefold.labels import LabelTask, label_task_id
 from ninefold.records import Event, Prediction, Truth
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
@@ -168,3 +169,29 @@ def test_a_view_keeps_to_its_declared_range_and_null_is_in_it(sizes: list[float 
 def test_a_truth_of_the_very_moment_of_asking_is_none_too_early() -> None:
     history = tiny_use_case.history()
     check(USE_CASE, dataclasses.replace(history, truths=_earlier(history.truths, [24] * 6)))
+
+
+def test_an_experts_label_stands_for_what_chance_could_have_picked_in_its_place(store: Store, tmp_path: Path) -> None:
+    store.write_predictions([_prediction(parcel) for parcel in ("x1", "x2", "x3", "x4")])
+    asked = START + timedelta(days=1)
+    store.record_label_tasks(
+        LabelTask(
+            task_id=label_task_id("parcels", key), use_case="parcels", key=key, prediction_id=f"{key}-10", batch="b",
+            sampler="random", reason="", score=None, inclusion_probability=chance, sent_at=asked,
+        )
+        for key, chance in (("x1", 1.0), ("x2", 0.25), ("x4", 0.25))
+    )  # fmt: skip
+    told = [dataclasses.replace(_truth(key, 40.0, day=2), source="labeller") for key in ("x1", "x2", "x4")]
+    # What the organisation itself says later stands above the label, and for itself.
+    store.write_truths([*told, dataclasses.replace(_truth("x4", 41.0, day=3), truth_id="own")])
+    extract(USE_CASE, store, tmp_path / "snapshot")
+    examples = read_examples(USE_CASE, tmp_path / "snapshot", None)
+    found = dict(examples.select("key", STANDS_FOR).iter_rows())
+    assert {key: found[key] for key in ("x1", "x2", "x3", "x4", "p1")} == {
+        "x1": 1.0, "x2": 4.0, "x3": None, "x4": None, "p1": None,
+    }  # fmt: skip
+
+
+def test_where_no_expert_was_asked_nothing_stands_for_anything(store: Store, tmp_path: Path) -> None:
+    extract(USE_CASE, store, tmp_path / "snapshot")
+    assert STANDS_FOR not in read_examples(USE_CASE, tmp_path / "snapshot", None).columns

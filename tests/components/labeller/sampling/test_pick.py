@@ -45,7 +45,7 @@ def test_of_a_number_the_widest_interval_is_the_least_sure_and_without_one_nobod
     assert (one.key, one.score) == ("b", 18.0)
     assert "between 11.00 and 29.00" in one.reason
     with pytest.raises(ConfigurationError, match="answers without an interval"):
-        pick(Pool(**columns, prediction=prediction), 1, Mix(), seed=0)
+        pick(Pool(**columns, prediction=prediction), 2, Mix(), seed=0)
     assert len(pick(Pool(**columns, prediction=prediction), 2, Mix.parse("random=1"), seed=0)) == 2
 
 
