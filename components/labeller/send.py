@@ -95,6 +95,9 @@ def send(
             if one.state == "unanswered"
         ]
         there = _named(studio, number)
+        # What waited longest first, then in the order in which these were picked: experts go by it.
+        place = {task.task_id: number for number, task in enumerate(tasks)}
+        open_tasks.sort(key=lambda task: place.get(task.task_id, -1))
         missing = [task for task in open_tasks if task.task_id not in there]
         shown = predictions_of(store, missing)
         documents = {

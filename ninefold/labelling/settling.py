@@ -63,7 +63,7 @@ class Settled:
         if self.value is None:
             return None
         votes = self.votes
-        names = ", ".join(dict.fromkeys(vote.annotator for vote in self.agreeing))
+        names = ", ".join(sorted({vote.annotator for vote in self.agreeing}))
         return Truth(
             truth_id=derived_id(
                 "label", self.task.use_case, self.task.key, repr(self.value),

@@ -88,7 +88,7 @@ def test_it_waits_for_as_many_as_are_asked_for() -> None:
     both = settled(said("jo", 1.0, 1), said("al", 1.0, 2), interface=asking(2))
     truth = both.truth(NOW)
     assert truth is not None
-    assert (truth.annotator, truth.note, truth.known_at) == ("jo, al", "2 of 2 annotators.", NOW + timedelta(minutes=2))
+    assert (truth.annotator, truth.note, truth.known_at) == ("al, jo", "2 of 2 annotators.", NOW + timedelta(minutes=2))
 
 
 def test_the_annotators_of_a_choice_are_those_who_said_it() -> None:

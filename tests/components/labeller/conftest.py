@@ -1,0 +1,68 @@
+"""A store with predictions of reviews, and a stand-in for Label Studio."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ninefold.records import Prediction
+from ninefold.settings import settings
+from ninefold.store import Store, open_store
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def _beside(name: str) -> ModuleType:
+    # By path: the tests are no package.
+    known = f"ninefold_labeller_{name}"
+    if known not in sys.modules:
+        spec = importlib.util.spec_from_file_location(known, Path(__file__).parent / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[known] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[known]
+
+
+def reviews(count: int) -> list[Prediction]:
+    """Answers to so many reviews, the first of which the model is most unsure of."""
+    return [
+        Prediction(
+            prediction_id=f"p{i}", use_case="reviews", request_id=None, key=f"r{i:03}",
+            decided_at=NOW + timedelta(minutes=i), received_at=NOW, version=1, cohort="live",
+            request={"input": f"Review {i} of the tea.", "review_id": f"r{i:03}"}, features={},
+            value=0.5 + 0.4 * i / count,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with open_store(settings().store_url) as opened:
+        opened.write_predictions(reviews(250))
+        yield opened
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A stand-in for Label Studio, which the settings name."""
+    module = _beside("standin")
+    with module.stand_in() as running:
+        monkeypatch.setenv("NINEFOLD_LABELLING__URL", running.url)
+        monkeypatch.setenv("NINEFOLD_LABELLING__TOKEN", module.TOKEN)
+        settings.cache_clear()
+        yield running
+
+
+@pytest.fixture
+def browsing() -> Any:
+    """The module ``browser``."""
+    return _beside("browser")
