@@ -224,6 +224,7 @@ class ModelVersion:
         created_at: When it was registered.
         metrics: Offline metrics, name → value.
         lengths: Window name → length that it needs online.
+        format: The package's format; ``baseline`` is the baseline's.
     """
 
     use_case: str
@@ -234,3 +235,4 @@ class ModelVersion:
     created_at: datetime
     metrics: Mapping[str, float] = field(default_factory=dict)
     lengths: Mapping[str, str] = field(default_factory=dict)
+    format: str = "onnx"

@@ -36,11 +36,13 @@ class Made:
         folder: Where it lies.
         digest: Its digest.
         lengths: Window name → length that it was trained with, by its signature.
+        format: Its format.
     """
 
     folder: Path
     digest: str
     lengths: Mapping[str, str]
+    format: str
 
 
 def read_made(folder: str, digest: str) -> Made:
@@ -50,8 +52,9 @@ def read_made(folder: str, digest: str) -> Made:
         PackageError: It is not the one that the digest names.
     """
     path = Path(folder) / digest
-    views = verify_package(path, digest).signature.views
-    return Made(path, digest, {view.window[0]: view.window[1] for view in views if view.window is not None})
+    manifest = verify_package(path, digest)
+    lengths = {view.window[0]: view.window[1] for view in manifest.signature.views if view.window is not None}
+    return Made(path, digest, lengths, manifest.format)
 
 
 def release_baseline(
@@ -70,12 +73,13 @@ def release_baseline(
     deploy(
         ModelVersion(
             use_case=use_case, version=BASELINE, digest=package.digest, uri=uri, state="registered",
-            created_at=store.clock.now(),
+            created_at=store.clock.now(), format=package.format,
         )
     )  # fmt: skip
     version = store.register_version(
-        use_case, digest=package.digest, uri=uri, metrics={}, lengths=package.lengths, version=BASELINE
-    )
+        use_case, digest=package.digest, uri=uri, metrics={}, lengths=package.lengths, version=BASELINE,
+        model_format=package.format,
+    )  # fmt: skip
     if store.live_version(use_case) is None:
         store.set_state(use_case, version.version, "live", actor=ACTOR, reason="nothing else is live")
     return version
@@ -118,8 +122,9 @@ def release_candidate(
     """
     uri = publish_package(package.folder, package.digest, models_url)
     version = store.register_version(
-        use_case, digest=package.digest, uri=uri, metrics=dict(metrics), lengths=package.lengths
-    )
+        use_case, digest=package.digest, uri=uri, metrics=dict(metrics), lengths=package.lengths,
+        model_format=package.format,
+    )  # fmt: skip
     number = version.version
     if (known := _known(version, store)) is not None:
         return known

@@ -78,12 +78,15 @@ def inference_service(use_case: str, version: ModelVersion, settings: Settings) 
 
 def predictor(use_case: str, version: ModelVersion, settings: Settings) -> dict[str, Any]:
     """The part of an InferenceService that says what is loaded, by what, and which digest it has to have."""
-    model_format = "ninefold-baseline" if version.version == BASELINE else "ninefold-onnx"
+    # The baseline has no other format, whatever a row of before there was a choice says of it.
+    model_format = "ninefold-baseline" if version.version == BASELINE else f"ninefold-{version.format}"
+    # One runtime, of the component model-formats, serves all formats that need more than ONNX Runtime.
+    runtime = "ninefold-formats" if version.format in ("pmml", "skops") else model_format
     return {
         "serviceAccountName": settings.cluster.service_account,
         "model": {
             "modelFormat": {"name": model_format},
-            "runtime": model_format,
+            "runtime": runtime,
             "storageUri": version.uri,
             "env": [
                 {"name": "NINEFOLD_MODEL_NAME", "value": use_case},

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = "0009"
+SCHEMA = "0010"
 """Revision of the newest migration. Revisions are four digits, so that their order is their age."""
 
 _IDENTITY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -156,6 +156,8 @@ models = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("lengths", JSON, nullable=False),
+    # Null in rows of before there was a choice: ONNX, or the baseline.
+    Column("format", Text),
     PrimaryKeyConstraint("use_case", "version"),
     Index("models_by_digest", "use_case", "digest", unique=True),
     Index(

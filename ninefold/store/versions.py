@@ -61,6 +61,7 @@ class Versions(Database):
         metrics: Mapping[str, float] | None = None,
         lengths: Mapping[str, str] | None = None,
         version: int | None = None,
+        model_format: str | None = None,
     ) -> ModelVersion:
         """Gives a package its version; one that has one keeps it.
 
@@ -72,6 +73,7 @@ class Versions(Database):
             lengths: Window name → length that it needs online.
             version: 0 for the baseline, whose code changes without a new version: the newest package stands.
                 None takes the next free number from 1.
+            model_format: The package's format; None for ONNX, or for the baseline's own in version 0.
 
         Raises:
             StoreError: The version is taken by another package: versions are immutable.
@@ -92,6 +94,7 @@ class Versions(Database):
                 "uri": uri,
                 "metrics": dict(metrics or {}),
                 "lengths": dict(lengths or {}),
+                "format": model_format,
                 "created_at_us": to_micros(self.clock.now()),
             }
             same = (models.c.use_case == use_case, models.c.version == version)
@@ -226,4 +229,5 @@ def _version(row: Any) -> ModelVersion:
         created_at=from_micros(row.created_at_us),
         metrics=row.metrics,
         lengths=row.lengths,
+        format=row.format or ("baseline" if row.version == BASELINE else "onnx"),
     )

@@ -20,7 +20,7 @@ from ninefold.json_input import read_json_body
 from ninefold.keys import Keys
 from serving.lean_http import Exchange, Handler, Head, Header, Headers
 from serving.model_server.metrics import Counters
-from serving.model_server.model import INLINE_ROWS, NotFinite, PackagedModel
+from serving.model_server.model import NotFinite, PackagedModel
 from serving.model_server.repository import PackageRepository
 
 Scope = MutableMapping[str, Any]
@@ -95,7 +95,7 @@ class FastPath:
             headers = self._admit(exchange.head)
             _check_length(len(exchange.body), self._max_body_bytes)
             rows = model.reader.rows(read_json_body(exchange.body, remedy=_REMEDY))
-            if len(rows) > INLINE_ROWS:
+            if len(rows) > model.inline_rows:
                 task = asyncio.get_running_loop().create_task(self._predict_later(model, rows, exchange, started))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

