@@ -109,7 +109,7 @@ def test_all_that_the_store_holds_of_a_key_goes_and_nothing_else(
     store: Store, use_case: UseCase, flight: EntityKey
 ) -> None:
     _fill(store)
-    wanted = {"predictions": 2, "truths": 2, "events": 2, "conflicts": 2}
+    wanted = {"predictions": 2, "truths": 2, "label_tasks": 0, "annotations": 0, "events": 2, "conflicts": 2}
     assert _erase(store, use_case, flight, dry_run=True) == wanted
     assert store.counts()["predictions"] == 3
     assert _erase(store, use_case, flight) == wanted
