@@ -36,6 +36,7 @@ MOST_IN_SENTENCE = 3
 MASK = "\ue000"
 """What stands for a word that is not there: a word itself, of Unicode's private use."""
 _SAMPLED_ORDERS = 32
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,10 @@ class WordPlan:
 
     def contributions(self, values: Sequence[float]) -> list[float]:
         """The players' contributions, from the coalitions' predictions in the order of ``masks``."""
-        contributions: list[float] = (self._weights @ np.asarray(values)).tolist()
+        amounts = self._weights @ np.asarray(values)
+        # What sums of differences leave of a word that moves nothing.
+        amounts[np.abs(amounts) < _ROUNDING * np.max(np.abs(values))] = 0.0
+        contributions: list[float] = amounts.tolist()
         return contributions
 
 
@@ -144,7 +148,7 @@ def by_word(group: str, players: Sequence[Player], contributions: Sequence[float
     words = sorted(((word, amount) for word, amount in of_text if word), key=lambda pair: -abs(pair[1]))[:MOST_NAMED]
     return {
         "by_word": [{"word": word, "contribution": amount} for word, amount in words],
-        "other_words": math.fsum(amount for _, amount in of_text) - math.fsum(amount for _, amount in words),
+        "other_words": math.fsum([*(amount for _, amount in of_text), *(-amount for _, amount in words)]),
     }
 
 
