@@ -158,11 +158,10 @@ def _sampled(
     since: datetime | None,
     until: datetime | None,
 ) -> Sequence[Picked]:
-    from components.labeller.sampling.mix import Mix
     from components.labeller.sampling.pick import pick
-    from components.labeller.selection import pool_of
+    from components.labeller.selection import mix_of, pool_of
 
-    mix = Mix() if not sampler else Mix.parse(sampler if "=" in sampler else f"{sampler}=1")
+    mix = mix_of(use_case, sampler if "=" in sampler or not sampler else f"{sampler}=1")
     pool = pool_of(store, use_case, since=since, until=until)
     if not len(pool):
         typer.echo("There is nothing to pick from: no prediction without a truth that nobody was asked about.")

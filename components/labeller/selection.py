@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from components.labeller.sampling.diversity import traits_of_fields, traits_of_text
+from components.labeller.sampling.mix import Mix
 from components.labeller.sampling.pool import Pool
 from ninefold.errors import UsageError
 from ninefold.labels import LabelTask, label_task_id
@@ -84,6 +85,13 @@ class Selection:
     picks: list[ByHand] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+
+
+def mix_of(use_case: UseCase, text: str) -> Mix:
+    """The mix that is asked for; where none is, the default one, or random where no answer says how sure it is."""
+    if text:
+        return Mix.parse(text)
+    return Mix() if use_case.problem == "binary" or use_case.interval is not None else Mix.parse("random=1")
 
 
 def label_tasks(use_case: str, picks: Iterable[Picked], batch: str, sent_at: datetime) -> list[LabelTask]:

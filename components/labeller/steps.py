@@ -12,9 +12,8 @@ from components.labeller.collect import STATES, collect
 from components.labeller.connection import connect
 from components.labeller.estimate import estimate
 from components.labeller.projects import interface_of
-from components.labeller.sampling.mix import Mix
 from components.labeller.sampling.pick import pick
-from components.labeller.selection import label_tasks, pool_of
+from components.labeller.selection import label_tasks, mix_of, pool_of
 from components.labeller.send import batch_name, send
 from components.run_result import RunResult
 from ninefold.clock import WallClock, parse_instant
@@ -24,13 +23,6 @@ from ninefold.usecase import UseCase, load_use_case
 
 MOST_WAITING = 5
 """With so many batches' tasks unanswered no more are sent: nobody labels, or not as fast."""
-
-
-def mix_of(use_case: UseCase, text: str) -> Mix:
-    """The mix that is asked for; where none is, the default one, or random where no answer says how sure it is."""
-    if text:
-        return Mix.parse(text)
-    return Mix() if use_case.problem == "binary" or use_case.interval is not None else Mix.parse("random=1")
 
 
 def collect_step(name: str, output: str) -> dict[str, float]:

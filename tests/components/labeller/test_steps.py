@@ -15,7 +15,8 @@ import pytest
 
 from components.labeller import steps
 from components.labeller.sampling.mix import Mix
-from components.labeller.steps import collect_step, mix_of, send_step
+from components.labeller.selection import mix_of
+from components.labeller.steps import collect_step, send_step
 from ninefold.labelling.answers import CONTROL
 from ninefold.records import Prediction
 from ninefold.settings import settings
