@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
             best.setdefault(row.family, row.value)
     told = {
         "took": took, "model": result.chosen.family, "validation": best, "uri": result.uri, "digest": result.digest,
-        "trials": len(result.leaderboard) - 1,
+        "trials": result.trials,
         "shares": dict(result.chosen.params) if result.chosen.family == "ensemble" else {},
     }  # fmt: skip
     (folder / "told.json").write_text(json.dumps(told))

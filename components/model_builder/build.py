@@ -83,6 +83,11 @@ class BuildResult:
     parity_error: float | None
     seconds: float
 
+    @property
+    def trials(self) -> int:
+        """How many models were fitted, or begun, in the search."""
+        return sum(row.family not in ("baseline", "ensemble") for row in self.leaderboard)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         return asdict(self)

@@ -197,7 +197,7 @@ def _best(kept: Sequence[Kept], candidate: Kept, *, sign: float) -> list[Kept]:
     families = [one.row.family for one in ranked]
     first = [family not in families[:place] for place, family in enumerate(families)]
     held = 0
-    found = set()
+    found: set[int] = set()
     for place in sorted(range(len(ranked)), key=lambda place: (not first[place], place))[:KEPT]:
         held += ranked[place].fitted.size
         if found and held > KEPT_BYTES:

@@ -37,7 +37,7 @@ def build_package(
     )  # fmt: skip
     Path(leaderboard).write_text(_leaderboard(result))
     values = {f"validation {result.metric}": result.chosen.value, f"baseline {result.metric}": result.baseline_metric}
-    values |= {"trials": len(result.leaderboard) - 1, "seconds": round(result.seconds, 1)}
+    values |= {"trials": result.trials, "seconds": round(result.seconds, 1)}
     if result.parity_error is not None:
         values["parity error"] = result.parity_error
     return result.digest, {name: float(value) for name, value in values.items() if value is not None}

@@ -57,7 +57,7 @@ class Outcome:
     @property
     def trials(self) -> int:
         """How many models it fitted, or began to."""
-        return sum(row.family != "baseline" for row in self.rows)
+        return sum(row.family not in ("baseline", "ensemble") for row in self.rows)
 
     @property
     def loss(self) -> float:
