@@ -91,12 +91,12 @@ def response(request: InferRequest, model_name: str, response_id: str, answers: 
         request: What was asked; binary output is its choice.
         model_name: The name on the wire.
         response_id: Never None: KServe's encoder fails on a response without an id.
-        answers: Output → [N] float32.
+        answers: Output → [N]; sent as float32.
     """
     outputs = []
     for name, values in answers.items():
         output = InferOutput(name=name, shape=list(values.shape), datatype="FP32")
-        output.set_data_from_numpy(values, binary_data=request.use_binary_outputs)
+        output.set_data_from_numpy(values.astype(np.float32, copy=False), binary_data=request.use_binary_outputs)
         outputs.append(output)
     return InferResponse(
         response_id=response_id,

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifests.check.build import ROOT
 from ninefold.cluster.inference_service import digest_of, inference_service, server_name, server_url, version_of
 from ninefold.cluster.readiness import is_ready, readiness
 from ninefold.cluster.retirement import to_retire
@@ -65,6 +67,15 @@ class TestTheDocument:
     def test_the_baseline_is_version_0_of_its_own_format(self) -> None:
         model = inference_service("arrivals", version(0), Settings())["spec"]["predictor"]["model"]
         assert (model["modelFormat"]["name"], model["runtime"]) == ("ninefold-baseline", "ninefold-baseline")
+
+    @pytest.mark.parametrize("name", ["pmml", "skops"])
+    def test_a_package_that_needs_more_than_onnx_runtime_runs_on_the_image_that_has_it(self, name: str) -> None:
+        other = replace(version(7), format=name)
+        model = inference_service("arrivals", other, Settings())["spec"]["predictor"]["model"]
+        assert (model["modelFormat"]["name"], model["runtime"]) == (f"ninefold-{name}", "ninefold-formats")
+        runtime = yaml.safe_load((ROOT / "components" / "model-formats" / "runtime.yaml").read_text())
+        assert runtime["metadata"]["name"] == model["runtime"]
+        assert model["modelFormat"]["name"] in {one["name"] for one in runtime["spec"]["supportedModelFormats"]}
 
     def test_names_are_fit_for_addresses(self) -> None:
         assert server_name("late_flights", 12) == "late-flights-v12"

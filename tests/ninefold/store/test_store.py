@@ -297,6 +297,12 @@ class TestVersions:
         assert store.register_version("arrivals", "d1", "u").version == 1
         assert store.register_version("arrivals", "b2", "u2").version == 0
 
+    def test_a_version_says_its_packages_format(self, store: Store) -> None:
+        store.register_version("arrivals", "a" * 64, "/a", version=0)
+        store.register_version("arrivals", "b" * 64, "/b")
+        store.register_version("arrivals", "c" * 64, "/c", model_format="pmml")
+        assert [one.format for one in store.versions("arrivals")] == ["baseline", "onnx", "pmml"]
+
     def test_versions_are_immutable(self, store: Store) -> None:
         store.register_version("arrivals", "d1", "u", version=1)
         with pytest.raises(StoreError, match="Version 1 of arrivals is the package d1"):
