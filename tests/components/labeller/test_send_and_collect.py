@@ -210,6 +210,10 @@ def test_a_changed_annotation_supersedes_and_back_again(store: Store, studio: An
         collect(store)
     assert [truth.value for truth in store.truth_history("reviews", "r000")] == [1.0, 0.0, 1.0]
     assert (store.counts()["annotations"], next(iter(store.truths("reviews"))).value) == (3, 1.0)
+    # Somebody who says the same later is no news.
+    studio.say(task, "great", by=2, at="2026-03-01T10:04:00Z")
+    assert (collect(store).truths, store.counts()["annotations"]) == (0, 4)
+    studio.say(task, None, by=2, at="2026-03-01T10:05:00Z")
     studio.say(task, None, at="2026-03-01T10:05:00Z")
     assert (collect(store).states["skipped"], store.counts()["truths"]) == (1, 3)
 
