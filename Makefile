@@ -6,6 +6,7 @@ EXTRAS := $(addprefix --extra ,features training serving formats gateway monitor
 # What each image installs beside the core. An image's versions are those of all.txt, which the tests run with.
 IN_PIPELINE := features training formats monitoring cluster usecases
 IN_SERVING := serving cluster
+IN_FORMATS := serving cluster formats
 IN_LABELLING := labelling
 # Of images: their base and where their names begin; the engine, found when not named; flags of its build and run.
 BASE ?= python:3.11-slim
@@ -35,8 +36,8 @@ $(VENV)/.installed: requirements/all.txt pyproject.toml
 demo: install  ## The whole loop on real flights; USE_CASE=reviews for reviews that an expert labels
 	@$(BIN)/ninefold demo $(USE_CASE)
 
-test: install  ## All tests
-	@$(BIN)/python -m pytest
+test: install  ## All tests, a file at a time on each core
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: install  ## Tests that take minutes: whole loops of pipelines
 	@$(BIN)/python -m pytest -m long
@@ -72,6 +73,7 @@ lock: install  ## Renew requirements/ from pyproject.toml
 	@echo uv setuptools | tr ' ' '\n' | $(LOCK) --universal --output-file requirements/installer.txt -
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_PIPELINE)) --overrides requirements/left-out-of-pipeline.txt --output-file requirements/pipeline.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_SERVING)) --overrides requirements/left-out-of-serving.txt --output-file requirements/serving.txt pyproject.toml
+	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_FORMATS)) --overrides requirements/left-out-of-serving.txt --output-file requirements/formats.txt pyproject.toml
 	@$(LOCK) $(IMAGE_LOCK) $(addprefix --extra ,$(IN_LABELLING)) --output-file requirements/labelling.txt pyproject.toml
 	@echo scikit-learn skops | tr ' ' '\n' | $(LOCK) --universal --no-annotate --constraint requirements/all.txt --output-file components/model_builder/formats/environment.txt -
 	@echo 'label-studio>=1.23,<2' | $(LOCK) --universal --output-file requirements/label-studio.txt -
