@@ -6,8 +6,8 @@ Only the expert is simulated: it knows what the data set says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,10 +27,11 @@ from ninefold.labelling.keeping import keep_annotations
 from ninefold.labels import Annotation, LabelTask
 from ninefold.metrics import compute
 from ninefold.package import load_predictor
-from ninefold.records import Prediction, derived_id
+from ninefold.records import derived_id
 from ninefold.settings import Settings
-from ninefold.store import Store, open_store
+from ninefold.store import Store
 from ninefold.usecase import UseCase, load_use_case
+from pipelines.labelling_recipe import OnlyLabels, compared, learned
 from pipelines.launch import execute_run, request_run
 from pipelines.live_check import wait_for_predictions
 from pipelines.replay_run import front_end_session
@@ -79,14 +80,18 @@ class LabellingStory:
         name: Import path of the use case with few labels.
         settings: Of the home where the story happens.
         store: Its production database.
+        texts: Key → the review.
         truths: Key → what the expert will say.
+        first: Keys of the labels that there were from the start.
         held: What models are judged on.
     """
 
     name: str
     settings: Settings
     store: Store
+    texts: Mapping[str, str]
     truths: Mapping[str, float]
+    first: Sequence[str]
     held: Held
     clock: WallClock = field(default_factory=WallClock)
 
@@ -203,18 +208,18 @@ class LabellingStory:
             self.use_case.metric, self.held.truth, reference, challenger, self.use_case.block(self.held.request)
         )
 
-    @contextmanager
-    def elsewhere(self, settings: Settings, picks: Sequence[Pick]) -> Iterator[LabellingStory]:
-        """The same story in another home, where these rows were picked instead.
+    def only_labels(self, picks: Sequence[Pick], draws: Sequence[Sequence[Pick]]) -> OnlyLabels:
+        """By one recipe: the labels that were picked, and as many that chance drew, each with the first ones.
 
         Args:
-            settings: Of that home.
-            picks: The rows.
+            picks: What was picked.
+            draws: What chance drew, each as many.
         """
-        keys = {one.key for one in picks}
-        answers: list[Prediction] = [one for one in self.store.predictions(self.use_case.name) if one.key in keys]
-        with closing(open_store(settings.store_url)) as store:
-            store.write_predictions(answers)
-            yield LabellingStory(
-                name=self.name, settings=settings, store=store, truths=self.truths, held=self.held, clock=self.clock
-            )
+        held = self.held.request["input"].tolist()
+
+        def learn(chosen: Sequence[Pick]) -> Array:
+            keys = [*self.first, *(one.key for one in chosen)]
+            truth = np.array([self.truths[key] for key in keys])
+            return learned(self.use_case, [self.texts[key] for key in keys], truth, held)
+
+        return compared(self.use_case.metric.name, self.held.truth, learn(picks), [learn(one) for one in draws])

@@ -1,8 +1,8 @@
-"""Reviews when hardly any are labelled: 300 truths to begin with, and all others are asked in production.
+"""Reviews when hardly any are labelled: 500 truths to begin with, and all others are asked in production.
 
 For `make demo USE_CASE=reviews`. The 1,000 reviews of the package's other half are nowhere in it: what is learned here
-can be judged on them. Sixty test labels can't tell a model from the lexicon, so a first one may serve before it is
-shown to be better; what it is worth the demo measures on the thousand.
+can be judged on them. A hundred test labels can't tell a model from the lexicon, so a first one may serve before it
+is shown to be better; what it is worth the demo measures on the thousand.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ninefold.usecase import Gates, History
 from usecases.reviews import etl
 from usecases.reviews.contract import USE_CASE as REVIEWS
 
-LABELLED = 300
+LABELLED = 500
 LEARNED_FROM, HELD_BACK = "training_data", "testing_data"
 
 
 def extract() -> History:
-    """300 reviews, with their truths."""
+    """500 reviews, with their truths."""
     kept = asked().head(LABELLED)
     known_at = pl.lit(etl.KNOWN_AT, dtype=pl.Datetime("us", "UTC"))
     return History(
