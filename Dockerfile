@@ -61,6 +61,12 @@ RUN /opt/installer/bin/uv pip install --quiet --python /opt/ninefold/bin/python 
     # A seventh of it all is packages' own tests, which nothing imports.
     && find /opt/ninefold/lib -type d -name tests -prune -exec rm -r {} +
 
+FROM installer AS formats-packages
+COPY requirements/formats.txt /requirements/
+RUN /opt/installer/bin/uv pip install --quiet --python /opt/ninefold/bin/python --no-deps \
+        --require-hashes --build-constraints /requirements/installer.txt --requirement /requirements/formats.txt \
+    && find /opt/ninefold/lib -type d -name tests -prune -exec rm -r {} +
+
 FROM installer AS labelling-packages
 COPY requirements/labelling.txt /requirements/
 RUN /opt/installer/bin/uv pip install --quiet --python /opt/ninefold/bin/python --no-deps \
@@ -100,6 +106,13 @@ FROM house AS labelling
 LABEL org.opencontainers.image.title="Ninefold labelling" \
       org.opencontainers.image.description="Programs that talk to Label Studio"
 COPY --from=labelling-packages /opt/ninefold /opt/ninefold
+COPY --from=code /opt/ninefold/code /opt/ninefold/code
+
+# Built when it is named: make images TARGETS=formats.
+FROM house AS formats
+LABEL org.opencontainers.image.title="Ninefold formats" \
+      org.opencontainers.image.description="Model server of PMML and scikit-learn packages"
+COPY --from=formats-packages /opt/ninefold /opt/ninefold
 COPY --from=code /opt/ninefold/code /opt/ninefold/code
 
 # The last one is what a build without --target makes.

