@@ -61,11 +61,11 @@ RUN /opt/installer/bin/uv pip install --quiet --python /opt/ninefold/bin/python 
     # A seventh of it all is packages' own tests, which nothing imports.
     && find /opt/ninefold/lib -type d -name tests -prune -exec rm -r {} +
 
+# Whole: scikit-learn imports scipy, scipy all of numpy, and that some of numpy's own tests.
 FROM installer AS formats-packages
 COPY requirements/formats.txt /requirements/
 RUN /opt/installer/bin/uv pip install --quiet --python /opt/ninefold/bin/python --no-deps \
-        --require-hashes --build-constraints /requirements/installer.txt --requirement /requirements/formats.txt \
-    && find /opt/ninefold/lib -type d -name tests -prune -exec rm -r {} +
+        --require-hashes --build-constraints /requirements/installer.txt --requirement /requirements/formats.txt
 
 FROM installer AS labelling-packages
 COPY requirements/labelling.txt /requirements/
