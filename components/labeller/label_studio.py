@@ -218,11 +218,11 @@ class LabelStudio:
         while True:
             found = self.call("GET", path, params={**params, "page": page, "page_size": _PAGE}, missing_is_fine=True)
             rows = found.get(key, []) if isinstance(found, dict) else found or []
-            # Pages shift when somebody adds or removes rows meanwhile.
+            # Pages shift when somebody adds or removes rows meanwhile, and may be shorter than what was asked for.
             new = [row for row in rows if row["id"] not in seen]
             seen.update(row["id"] for row in new)
             yield from new
-            if len(rows) < _PAGE:
+            if not new:
                 return
             page += 1
 

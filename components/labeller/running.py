@@ -29,6 +29,7 @@ READY_SECONDS = 300.0
 """The first start makes the database, which takes a minute on a slow machine."""
 
 _DRAIN_SECONDS = 10.0
+_LOG_BYTES = 16 * 2**20
 _POLL_SECONDS = 0.2
 _TELL_SECONDS = 15.0
 
@@ -125,6 +126,8 @@ def _start(settings: Settings, who: Credentials, log: Path) -> subprocess.Popen[
     ]  # fmt: skip
     place = folder(settings)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NINEFOLD_", "PYTHON"))}
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
     with log.open("ab") as output:
         return subprocess.Popen(
             [*launched(), *command],
