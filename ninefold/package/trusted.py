@@ -64,9 +64,8 @@ _NODES: dict[str, tuple[str, ...]] = {
     # Of the one function above: nothing else that could be called is on the list.
     "PartialNode": ("functools.partial",),
     "SliceNode": ("builtins.slice",),
-    "SparseMatrixNode": ("scipy.sparse._csr.csr_matrix", "scipy.sparse._dia.dia_matrix"),
     "TupleNode": ("builtins.tuple",),
-    "TypeNode": ("builtins.object", "builtins.str", "numpy.float32", "numpy.float64", "numpy.int64"),
+    "TypeNode": ("builtins.str", "numpy.float64"),
 }
 """How skops builds something → what it may build that way."""
 
