@@ -23,6 +23,7 @@ from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
 from ninefold.usecase import HashSplit, Problem, TimeSplit
 
+LONGEST_TITLE = 100
 LEAST_ROWS = 100
 """Fewer rows than this divide into parts that show nothing."""
 ONES = ("1", "yes", "y", "true", "t", "positive", "bad", "default", "churned", "left", "died", "dead", "fraud", "spam")
@@ -116,6 +117,11 @@ def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: dateti
             lies in the future: the message says where.
         UsageError: Something named is not there, or no split can be made.
     """
+    if not wishes.title.isprintable() or len(wishes.title) > LONGEST_TITLE or re.search(r'["\\]', wishes.title):
+        raise UsageError(
+            f"--title: {wishes.title[:LONGEST_TITLE]!r} is no plain line of at most {LONGEST_TITLE} characters.",
+            remedy="Leave out quotation marks and backslashes.",
+        )
     if facts.rows < LEAST_ROWS:
         raise DataError(
             f"The table has {facts.rows} rows; from fewer than {LEAST_ROWS} nothing can be learned and shown.",
@@ -270,7 +276,8 @@ def _title(answers: Answers, classes: Mapping[str, float] | None) -> str:
     if classes is None:
         return f"What will {words} be?"
     one = next(value for value, counts in classes.items() if counts == 1.0)
-    return f"Will {words} be {re.sub(r'[^ -~]', '?', one)[:40]}?"
+    plain = re.sub(r"[^\w .,:+-]", "_", one)[:40]
+    return f"Will {words} be {plain}?"
 
 
 def _field(column: Column, rows: pl.DataFrame, first: pl.DataFrame, required: bool) -> Field:

@@ -51,7 +51,10 @@ def contract(draft: Draft) -> str:
     split = "TimeSplit" if isinstance(draft.split, TimeSplit) else "HashSplit"
     by_key = draft.block not in ("day", "hour")
     lines = [
-        f'"""{draft.title} Made by `ninefold new`, yours from here on; docs/usecases.md explains every term."""',
+        f'"""{draft.title}',
+        "",
+        "Made by `ninefold new`, yours from here on; docs/usecases.md explains every term.",
+        '"""',
         "",
         "from __future__ import annotations",
         "",

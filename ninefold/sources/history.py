@@ -62,6 +62,7 @@ def table_history(
     )
     if known_at is not None:
         known = read(frame, known_at, "time", reading, where=source.where, first_row=source.first_row)
+        _check_known(source, known_at, known, truth)
     elif use_case.decided_at is not None:
         known = requests[use_case.decided_at] + use_case.truth_delay
     else:
@@ -80,6 +81,17 @@ def _field(source: Source, frame: pl.DataFrame, declared: Field, reading: Readin
             remedy="Fill it in, or declare the field nullable=True (a key can't be).",
         )
     return values
+
+
+def _check_known(source: Source, column: str, known: pl.Series, truth: pl.Series) -> None:
+    wrong = known.is_null() & truth.is_not_null()
+    if wrong.any():
+        row = source.first_row + int(wrong.arg_true()[0])
+        raise DataError(
+            f"{source.where}: row {row:,} has a truth, and {column!r} does not say when it became known "
+            f"({int(wrong.sum()):,} rows).",
+            remedy="Fill it in, or empty the truth until it is known.",
+        )
 
 
 def check_key(source: Source, frame: pl.DataFrame, key: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,17 +15,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import polars as pl
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 
 from ninefold.dataset import to_numpy
 from ninefold.errors import DataError, NinefoldError, UsageError
 from ninefold.settings import settings
 from ninefold.store.erased_files import erase_from_parquet
 from ninefold.store.erasure import key_of
-from ninefold.usecase import HashSplit, History, TimeSplit, UseCase, load_object
+from ninefold.usecase import HashSplit, History, TimeSplit, UseCase, load_object, load_use_case
 
 ROOT = Path(__file__).parents[3]
 Make = Callable[..., UseCase]
@@ -349,6 +353,48 @@ def test_a_name_that_is_taken_is_refused(make: Make) -> None:
         make(name="My Parcels")
 
 
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+
+
+@given(
+    names=st.lists(NAMES.filter(str.strip), min_size=2, max_size=4, unique=True),
+    values=st.lists(NAMES, min_size=2, max_size=5, unique=True),
+)
+@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_columns_and_values_are_called_the_folder_loads_or_they_are_refused_in_words(
+    make: Make, project: Path, names: list[str], values: list[str]
+) -> None:
+    rows = 150
+    random = np.random.default_rng(7)
+    table = pl.DataFrame(
+        {
+            "id": [f"k{i}" for i in range(rows)],
+            **{f"{name}": [values[i % len(values)] for i in random.integers(0, 99, rows)] for name in names},
+            "total": random.normal(size=rows).round(3),
+        }
+    )
+    shutil.rmtree(project / "usecases", ignore_errors=True)
+    for module in [m for m in sys.modules if m.startswith("usecases.any")]:
+        del sys.modules[module]
+    load_use_case.cache_clear()
+    answers = {"key": "id", "time": "none", "target": "total", "kind": "regression", "truth_delay": "1d"}
+    try:
+        use_case = make(table, name="any", **answers)
+    except NinefoldError:
+        assert not (project / "usecases" / "any").exists()
+        return
+    history = extracted(use_case)
+    assert history.requests.height == rows
+    for field in use_case.request:
+        field.check(field.example)
+
+
+def test_a_title_that_would_break_the_code_is_refused(make: Make) -> None:
+    with pytest.raises(UsageError, match="--title"):
+        make(title='So"""\nimport os')
+    assert make(title="Wie lange dauert es, bis ein Päckchen da ist?").title.startswith("Wie")
+
+
 SECRET = "hunter2-never-written"
 
 
@@ -370,7 +416,9 @@ def _sold_by(
     declared = ", ".join(f"{name} {type_}" for name, type_ in zip(columns, types.split(", "), strict=True))
     connection.execute(f"CREATE TABLE parcels ({declared})")
     insert = f"INSERT INTO parcels VALUES ({', '.join([place] * 8)})"
+    connection.execute("BEGIN")
     connection.cursor().executemany(insert, texts.rows())
+    connection.execute("COMMIT")
     request.addfinalizer(connection.close)
     return url, connection.execute
 
