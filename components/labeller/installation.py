@@ -72,7 +72,7 @@ def ensure_installed(settings: Settings, tell: Tell) -> None:
     place, log = environment(settings), folder(settings) / "install.log"
     found = re.search(r"^label-studio==(\S+)", LIST.read_text(), re.MULTILINE)
     version = found[1] if found else "?"
-    tell(f"Installing Label Studio {version} into {place}, once: about 1 GB, one to five minutes ...")
+    tell(f"Installing Label Studio {version} into {place}, once: about 800 MB, one to five minutes ...")
     began = time.monotonic()
     with log.open("wb"):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -44,10 +45,19 @@ def reviews(count: int) -> list[Prediction]:
     ]  # fmt: skip
 
 
-@pytest.fixture
-def store() -> Iterator[Store]:
-    with open_store(settings().store_url) as opened:
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store to copy: migrating one for each test would take most of the time."""
+    path = tmp_path_factory.mktemp("filled") / "store.db"
+    with open_store(f"sqlite:///{path}") as opened:
         opened.write_predictions(reviews(250))
+    return path
+
+
+@pytest.fixture
+def store(_filled: Path) -> Iterator[Store]:
+    shutil.copy(_filled, settings().home / "store.db")
+    with open_store(settings().store_url) as opened:
         yield opened
 
 
