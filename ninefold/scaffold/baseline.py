@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from ninefold.scaffold.dividing import Divided
 from ninefold.usecase import Problem
 
 LEAST_ROWS = 20
@@ -31,38 +32,42 @@ class Baseline:
     values: Mapping[str, float] = field(default_factory=dict)
 
 
-def find_baseline(
-    learned: pl.DataFrame, held_out: pl.DataFrame, categories: Sequence[str], problem: Problem
-) -> Baseline:
-    """The category that says most about rows that it was not counted on.
+def find_baseline(rows: pl.DataFrame, divided: Divided, categories: Sequence[str], problem: Problem) -> Baseline:
+    """The category that says most about rows that it was not counted on, counted on all that may be learned from.
 
     Args:
-        learned: Columns ``truth`` and the categories: what is counted.
-        held_out: Likewise: what the categories are compared on.
+        rows: Columns ``truth`` and the categories.
+        divided: Categories are counted on the training part and compared on the validation part.
         categories: Columns to choose from.
         problem: Rates for ``binary``, medians for ``regression``.
     """
-    usual = _usual(learned["truth"], problem)
-    best, least = Baseline(usual=usual), _loss(pl.lit(usual), held_out, problem) * (1.0 - _GAIN)
+    training, validation, seen = (rows.filter(p) for p in (divided.training, divided.validation, divided.seen))
+    usual = _usual(training["truth"], problem)
+    chosen, least = None, _loss(pl.lit(usual), validation, problem) * (1.0 - _GAIN)
     for name in categories:
-        if not 2 <= learned[name].n_unique() <= MOST_VALUES:
+        if not 2 <= training[name].n_unique() <= MOST_VALUES:
             continue
-        truth = pl.col("truth")
-        told = (
-            learned.filter(pl.col(name).is_not_null())
-            .group_by(name)
-            .agg(pl.len(), usual=truth.mean() if problem == "binary" else truth.median())
-            .filter(pl.col("len") >= LEAST_ROWS)
-            .sort("len", name, descending=[True, False])
-            .head(SHOWN_VALUES)
-        )
-        if told.is_empty():
+        values = _usual_with(training, name, problem)
+        if not values:
             continue
-        values = {value: rounded(found) for value, _, found in told.iter_rows()}
-        loss = _loss(pl.col(name).replace_strict(values, default=usual, return_dtype=pl.Float64), held_out, problem)
-        if loss < least:
-            best, least = Baseline(usual=usual, column=name, values=values), loss
-    return best
+        guess = pl.col(name).replace_strict(values, default=usual, return_dtype=pl.Float64)
+        if (loss := _loss(guess, validation, problem)) < least:
+            chosen, least = name, loss
+    values = {} if chosen is None else _usual_with(seen, chosen, problem)
+    return Baseline(usual=_usual(seen["truth"], problem), column=chosen, values=values)
+
+
+def _usual_with(rows: pl.DataFrame, name: str, problem: Problem) -> dict[str, float]:
+    truth = pl.col("truth")
+    told = (
+        rows.filter(pl.col(name).is_not_null())
+        .group_by(name)
+        .agg(pl.len(), usual=truth.mean() if problem == "binary" else truth.median())
+        .filter(pl.col("len") >= LEAST_ROWS)
+        .sort("len", name, descending=[True, False])
+        .head(SHOWN_VALUES)
+    )
+    return {value: rounded(found) for value, _, found in told.iter_rows()}
 
 
 def _usual(truth: pl.Series, problem: Problem) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -22,7 +23,29 @@ Clock = Literal["hour", "weekday", "month"]
 Block = Literal["day", "hour"]
 
 
-def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> tuple[TimeSplit | HashSplit, pl.Series, pl.Series]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divided:
+    """A split, and where a table's rows fall in it.
+
+    Args:
+        split: What the use case declares.
+        training: Rows that guesses are made on.
+        validation: Rows that they are held against.
+        test: Rows that nothing is learned from; without a time nobody knows yet which.
+    """
+
+    split: TimeSplit | HashSplit
+    training: pl.Series
+    validation: pl.Series
+    test: pl.Series
+
+    @property
+    def seen(self) -> pl.Series:
+        """Rows that may be learned from."""
+        return self.training | self.validation
+
+
+def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> Divided:
     """Chooses the split.
 
     Args:
@@ -30,15 +53,12 @@ def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> tuple[TimeSpl
         answers: The five.
         now: The present.
 
-    Returns:
-        The split; which rows guesses are made on; and which they are held against.
-
     Raises:
         UsageError: Too few rows would be left in a part; the message counts them.
     """
     if answers.time is None:
-        shuffled = pl.Series(np.random.default_rng(0).permutation(len(rows)))
-        return HashSplit(salt=""), shuffled % 2 == 0, shuffled % 2 == 1
+        odd = pl.Series(np.random.default_rng(0).permutation(len(rows))) % 2 == 1
+        return Divided(split=HashSplit(), training=~odd, validation=odd, test=odd & ~odd)
     at, known = rows["_at"], rows["_known"]
     ends: datetime = known.max()  # type: ignore[assignment]
     fixed = ends < now - FRESH
@@ -47,25 +67,25 @@ def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> tuple[TimeSpl
     validation = _days(until - timedelta(days=test) - at[int(0.6 * len(at))])
     test_from = until - timedelta(days=test)
     validation_from = test_from - timedelta(days=validation)
-    learned = (known < validation_from).fill_null(value=False)
-    held_out = (at >= test_from) & (known < until).fill_null(value=False)
+    training = (known < validation_from).fill_null(value=False)
+    last = (at >= test_from) & (known < until).fill_null(value=False)
     between = (at >= validation_from) & (at < test_from) & (known < test_from).fill_null(value=False)
-    if learned.sum() < LEAST_TRAINING or min(held_out.sum(), between.sum()) < LEAST_TEST:
+    if training.sum() < LEAST_TRAINING or min(last.sum(), between.sum()) < LEAST_TEST:
         raise UsageError(
-            f"Split by time, {int(learned.sum()):,} of {len(rows):,} rows would train, {int(between.sum()):,} validate "
-            f"and {int(held_out.sum()):,} test: the last {test} days test, the {validation} before validate, and a "
+            f"Split by time, {int(training.sum()):,} of {len(rows):,} rows would train, {int(between.sum()):,} "
+            f"validate and {int(last.sum()):,} test: the last {test} days test, the {validation} before validate, and a "
             "row counts when its truth was known before the next part begins.",
             remedy=f"Give rows over a longer time, a shorter --truth-delay than "
             f"{format_duration(answers.truth_delay)}, or --time none to divide them by chance.",
         )
     declared = TimeSplit(validation=f"{validation}d", test=f"{test}d", until=format_instant(until) if fixed else NOW)
-    return declared, learned, held_out
+    return Divided(split=declared, training=training, validation=between, test=last)
 
 
-def block_of(rows: pl.DataFrame, held_out: pl.Series, answers: Answers) -> Block | str:
-    """The unit of a test: a day, or an hour where there are too few days to hold out, else a field of the key."""
+def block_of(rows: pl.DataFrame, test: pl.Series, answers: Answers) -> Block | str:
+    """The unit of a test: a day, or an hour where too few days test, else a field of the key."""
     if answers.time is not None:
-        at = rows.filter(held_out)["_at"]
+        at = rows.filter(test)["_at"]
         for block, every in (("day", "1d"), ("hour", "1h")):
             if at.dt.truncate(every).n_unique() >= LEAST_TEST:
                 return block

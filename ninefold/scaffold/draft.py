@@ -18,7 +18,7 @@ from ninefold.fields import MAX_CATEGORY_LENGTH, Field
 from ninefold.leaks import Alone, refuse, tell_alone
 from ninefold.scaffold.answers import Answers
 from ninefold.scaffold.baseline import Baseline, find_baseline, rounded
-from ninefold.scaffold.dividing import Block, Clock, block_of, clocks_of, divide
+from ninefold.scaffold.dividing import Block, Clock, Divided, block_of, clocks_of, divide
 from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
 from ninefold.usecase import HashSplit, Problem, TimeSplit
@@ -143,9 +143,9 @@ def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: dateti
             remedy="Give a table with more columns, or see which were left out: "
             + "; ".join(f"{column} ({why})" for column, why in left_out.items()),
         )
-    split, learned, held_out = divide(rows, answers, now)
+    parts = divide(rows, answers, now)
     allowed = tuple(facts.column(text, "--allow").name for text in wishes.allow)
-    alone = _tell(rows, learned, held_out, (*numbers, *categories), answers)
+    alone = _tell(rows, parts, (*numbers, *categories), answers)
     refuse(
         alone,
         allowed,
@@ -164,13 +164,13 @@ def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: dateti
         target=_target(answers, rows),
         classes=classes,
         truth_delay=answers.truth_delay,
-        split=split,
-        block=block_of(rows, held_out, answers),
+        split=parts.split,
+        block=block_of(rows, parts.test, answers),
         numbers=numbers,
         categories=categories,
         texts=texts,
         clocks=clocks_of(rows, answers, {c.name for c in request}),
-        baseline=find_baseline(rows.filter(learned), rows.filter(held_out), categories, answers.problem),
+        baseline=find_baseline(rows, parts, categories, answers.problem),
         allowed=tuple(name for name in allowed if name in (*numbers, *categories)),
         known_at=known_at,
         most_telling=next((one for one in alone if not math.isnan(one.value)), None),
@@ -262,10 +262,8 @@ def _why_not(column: Column, facts: Facts) -> str:
     return ""
 
 
-def _tell(
-    rows: pl.DataFrame, learned: pl.Series, held_out: pl.Series, names: Sequence[str], answers: Answers
-) -> tuple[Alone, ...]:
-    parts = [rows.filter(part) for part in (learned, held_out)]
+def _tell(rows: pl.DataFrame, divided: Divided, names: Sequence[str], answers: Answers) -> tuple[Alone, ...]:
+    parts = [rows.filter(part) for part in (divided.training, divided.validation)]
     columns = [{name: to_numpy(part[name]) for name in names} for part in parts]
     truths = [to_numpy(part["truth"]) for part in parts]
     return tell_alone(columns[0], truths[0], columns[1], truths[1], answers.problem)

@@ -117,7 +117,7 @@ def _field(field: Field, *, indent: int = 0) -> str:
 
 def _usual(draft: Draft) -> list[str]:
     usual = draft.baseline
-    where = "before validation begins" if draft.decided_at else "in the table"
+    where = "before the test begins" if draft.decided_at else "in the table"
     what = f"Share of {draft.target.name}" if draft.problem == "binary" else f"Median of {draft.target.name}"
     if usual.column is None:
         return [f"USUAL = {usual.usual!r}", f'"""{what} {where}."""']
