@@ -73,8 +73,8 @@ def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> Divided:
     if training.sum() < LEAST_TRAINING or min(last.sum(), between.sum()) < LEAST_TEST:
         raise UsageError(
             f"Split by time, {int(training.sum()):,} of {len(rows):,} rows would train, {int(between.sum()):,} "
-            f"validate and {int(last.sum()):,} test: the last {test} days test, the {validation} before validate, and a "
-            "row counts when its truth was known before the next part begins.",
+            f"validate and {int(last.sum()):,} test: the last {test} days test, the {validation} before validate, and "
+            "a row counts when its truth was known before the next part begins.",
             remedy=f"Give rows over a longer time, a shorter --truth-delay than "
             f"{format_duration(answers.truth_delay)}, or --time none to divide them by chance.",
         )
