@@ -30,7 +30,9 @@ _IMPORTED = {
     "pipeline": "kfp.dsl.executor_main kfp.kubernetes feast lightgbm evidently onnx optuna polars pyarrow "
     "pipelines.training pipelines.tuning pipelines.monitoring components.releaser.steps kubernetes.client "
     "psycopg hiredis obstore.store usecases.arrivals.etl usecases.churn.etl",
-    "labelling": "label_studio_sdk ninefold.store usecases.arrivals usecases.churn",
+    "labelling": "components.labeller.commands components.labeller.send components.labeller.collect "
+    "components.labeller.where components.labeller.sampling.pick ninefold.store psycopg usecases.reviews "
+    "usecases.churn",
 }
 """Target → modules that its programs import, the heavy and the lazy ones."""
 
