@@ -148,10 +148,15 @@ def look(source: Source, names: Mapping[str, str], kinds: Mapping[str, Seen], re
                 raise _first_other(source, scan, name, original, kind.removeprefix("mixed "), known)  # type: ignore[arg-type]
         columns[name] = Column(
             name=name, source=original, kind=kind, rows=rows, nulls=nulls,  # type: ignore[arg-type]
-            distinct=int(distinct.get(name, 0)) - (1 if nulls else 0),
+            distinct=_distinct(int(distinct.get(name, 0)) - (1 if nulls else 0), known, rows),
             naive=kind == "time" and _is_naive(schema[name], counts, known, reading),
         )  # fmt: skip
     return Facts(rows=rows, columns=columns, sample=_sample(source, scan, schema, columns, rows, reading))
+
+
+def _distinct(counted: int, known: int, rows: int) -> int:
+    """Of a very large table an estimate, whose error of some percent must not tell a key from none."""
+    return known if rows > _EXACT_ROWS and counted > _NEARLY * known else min(counted, known)
 
 
 def refuse_future(source: Source, name: str, reading: Reading, now: datetime) -> None:
