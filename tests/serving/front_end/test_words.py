@@ -43,11 +43,12 @@ def test_what_is_asked_begins_with_the_reference_and_ends_with_the_row_and_hides
     for mask, (seen, stars) in zip(chosen.masks, rows, strict=True):
         there = {player for place, player in enumerate(chosen.players) if mask >> place & 1}
         assert (stars == 3.0) == (Player("stars") in there)
-        # Nothing moves together: a hidden word leaves its place behind.
         shown = set(words_of(str(seen))) - {MASK}
         assert shown & set(KNOWN) == {p.word for p in there if p.word}
         if Player("words", "") in there:
             assert shown - set(KNOWN) == present - set(KNOWN) - {MASK}
+            # Nothing moves together: a hidden word leaves its place behind.
+            assert len(words_of(str(seen))) == len(words_of(text))
 
 
 @settings(max_examples=40, deadline=None)
