@@ -167,7 +167,16 @@ def _object_store() -> None:
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "s3", "image": images.S3, "imagePullPolicy": "IfNotPresent"}]},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "s3",
+                            "image": images.S3,
+                            "imagePullPolicy": "IfNotPresent",
+                            "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1},
+                        }
+                    ]
+                },
             },
         },
     }
