@@ -23,7 +23,19 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Interrupted(Unavailable):
-    """Label Studio stopped answering in a call that is not safe to send again: it may have done it, or not."""
+    """Label Studio stopped answering in a call that is not safe to send again: it may have done it, or not.
+
+    Args:
+        call: Method and path.
+        url: Where it is.
+        problem: What broke.
+    """
+
+    def __init__(self, call: str, url: str, problem: str) -> None:
+        super().__init__(
+            f"Label Studio at {url} broke off in {call} ({problem}).",
+            remedy="The same command looks what came in, and goes on.",
+        )
 
 
 class LabelStudio:
@@ -164,9 +176,7 @@ class LabelStudio:
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 if not again and not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-                    raise Interrupted(
-                        f"Label Studio at {self.url} broke off in {method} {path} ({problem})."
-                    ) from error
+                    raise Interrupted(f"{method} {path}", self.url, problem) from error
             else:
                 if response.status_code == 401 and _is_personal(self._token) and not renewed:
                     self._client.headers.pop("Authorization", None)
@@ -177,7 +187,7 @@ class LabelStudio:
                     return self._content(method, path, response, missing_is_fine=missing_is_fine)
                 problem = f"it answers {response.status_code}"
                 if not again and response.status_code != 429:
-                    raise Interrupted(f"Label Studio at {self.url} broke off in {method} {path} ({problem}).")
+                    raise Interrupted(f"{method} {path}", self.url, problem)
             if self._monotonic() + pause > deadline:
                 raise self._away(problem)
             self._sleep(pause)

@@ -129,7 +129,7 @@ def _import(studio: LabelStudio, project: int, documents: dict[str, dict[str, ob
             broken += 1
             if broken >= _ROUNDS:
                 raise
-            tell(f"{error} Looking what came in.")
+            tell(f"{error.message} Looking what came in ...")
             there = _named(studio, project)
             left = {task_id: document for task_id, document in left.items() if task_id not in there}
             continue
