@@ -101,7 +101,8 @@ def simulate(seeds: Sequence[int], console: Console) -> tuple[dict[str, Array], 
         for name, of_seeds in curves.items():
             labels[name].append(needed(of_seeds[-1], whole[-1] - WITHIN))
         counts = ", ".join(f"{name} {of_name[-1]:,.0f}" for name, of_name in labels.items())
-        console.print(f"  seed {seed}: AUC {whole[-1]:.4f} with all labels; {WITHIN} less with {counts}", markup=False)
+        words = f"  seed {seed}: AUC {whole[-1]:.4f} with all labels; {WITHIN} less with {counts}"
+        console.print(words, markup=False, soft_wrap=True)
     return (
         {name: np.array(of_name) for name, of_name in labels.items()},
         {name: np.mean(of_name, axis=0) for name, of_name in curves.items()},

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from components.evaluator.blocks import LEVEL, Interval
-from components.labeller.sampling.mix import Mix
 from components.labeller.sampling.pick import Pick
 from ninefold.dataset import to_numpy
 from ninefold.errors import ConfigurationError
@@ -128,8 +127,7 @@ class _Telling:
         """What active learning picks, and what chance draws, several times."""
         self._chapter("3  Pick", f"which {batch:,} of them should an expert look at?")
         with working(self._console, "picking"):
-            picks = self._story.pick(batch, Mix(), SEED)
-            draws = [self._story.pick(batch, Mix.parse("random=1"), SEED + i) for i in range(1, DRAWS + 1)]
+            picks, draws = self._story.pick(batch, SEED, DRAWS)
         counts = Counter(one.sampler for one in picks)
         self._say(", ".join(f"{count:,} by {name.replace('_', ' ')}" for name, count in counts.most_common()) + ".")
         for sampler in counts:

@@ -156,9 +156,16 @@ class LabellingStory:
         wait_for_predictions(self.store, name, len(texts))
         return fallbacks
 
-    def pick(self, count: int, mix: Mix, seed: int) -> list[Pick]:
-        """A batch of what production answered."""
-        return pick(pool_of(self.store, self.use_case), count, mix, seed)
+    def pick(self, count: int, seed: int, draws: int) -> tuple[list[Pick], list[list[Pick]]]:
+        """A batch of what production answered, by the default mix; and as many at random, several times.
+
+        Args:
+            count: Size of each.
+            seed: Of the first; the others have the seeds after it.
+            draws: How often at random.
+        """
+        pool, by_chance = pool_of(self.store, self.use_case), Mix.parse("random=1")
+        return pick(pool, count, Mix(), seed), [pick(pool, count, by_chance, seed + i) for i in range(1, draws + 1)]
 
     def label(self, picks: Sequence[Pick], batch: str) -> int:
         """The simulated expert labels a batch, by the code that ``ninefold label collect`` keeps annotations with.
