@@ -100,17 +100,25 @@ class Facts:
 
 
 def field_names(names: Iterable[str]) -> dict[str, str]:
-    """The source's names → names that fields can have: lower case, words joined by one underscore, none twice."""
+    """The source's names → names that fields can have: the same where it can be, else in lower case, none twice."""
     found: dict[str, str] = {}
     for name in names:
-        plain = re.sub(r"_+", "_", re.sub(r"\W+", "_", name.strip().lower())).strip("_") or "column"
-        if plain[0].isdigit() or not plain.isidentifier() or keyword.iskeyword(plain):
+        plain = (
+            name
+            if _is_field_name(name)
+            else re.sub(r"_+", "_", re.sub(r"\W+", "_", name.strip().lower())).strip("_") or "column"
+        )
+        if not _is_field_name(plain):
             plain = f"column_{plain}"
         number, free = 2, plain
         while free in found.values():
             free, number = f"{plain}_{number}", number + 1
         found[name] = free
     return found
+
+
+def _is_field_name(name: str) -> bool:
+    return name.isidentifier() and "__" not in name and not keyword.iskeyword(name)
 
 
 def look(source: Source, names: Mapping[str, str], kinds: Mapping[str, Seen], reading: Reading) -> Facts:

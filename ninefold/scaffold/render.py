@@ -171,7 +171,7 @@ def _block(draft: Draft) -> list[str]:
         ]
     return [
         head,
-        f'    """The independent unit of a test: each {draft.block}. Where rows belong together, say so here."""',
+        f'    """The independent unit of a test: one {draft.block}. Where more belongs together, say so here."""',
         f'    return request["{draft.block}"]',
     ]
 
