@@ -21,7 +21,7 @@ from ninefold.signature import Signature
 from ninefold.usecase import History, UseCase, load_object, load_use_case
 
 FOLDS = 5
-TRIALS = 16
+SECONDS = 30.0
 BOOTSTRAPS = 1_000
 LEAST = 0.845
 
@@ -89,8 +89,7 @@ def chosen(use_case: UseCase, card: DatasetCard, rest: pl.DataFrame, test: pl.Da
             uris[part] = str(Path(folder) / f"{part}.parquet")
             write_dataset(uris[part], rest.filter(pl.Series(rows)), card)
         result = build(
-            uris["training"], uris["validation"], max_training_time=600, models_url=folder, trials=TRIALS, seed=seed,
-            ensemble=True, threads=1,
+            uris["training"], uris["validation"], max_training_time=SECONDS, models_url=folder, seed=seed, threads=1,
         )  # fmt: skip
         return load_predictor(result.uri, result.digest).predict_columns(columns_of(test, INPUT))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import optimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from components.model_builder.families import Fitted
 from components.model_builder.table import Array, Table, Task
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 FEWEST_ROWS = 500
 """Validation rows below which no curve is drawn."""
 FOLDS = 5
-EDGE = 1e-15
-"""The least probability that has a logit."""
 BINS = 40
 _APART = 0.01
 """Least distance of two of an isotonic curve's points, so that it magnifies no rounding."""
@@ -36,8 +34,8 @@ _ERRORS = 2.0
 class Curve(Protocol):
     """From a model's probability to a calibrated one."""
 
-    def apply(self, probability: Array) -> Array:
-        """float64 [rows]."""
+    def apply(self, raw: Array) -> Array:
+        """Probabilities of logits, float64 [rows]."""
         ...
 
     def draw(self, graph: Graph, raw: str) -> str:
@@ -53,9 +51,8 @@ class Platt:
     shift: float
 
     @classmethod
-    def of(cls, probability: Array, truth: Array, weight: Array) -> Platt:
+    def of(cls, raw: Array, truth: Array, weight: Array) -> Platt:
         """The line of least log loss."""
-        raw = logit(np.clip(probability, EDGE, 1 - EDGE))
 
         def loss(x: Array) -> tuple[float, Array]:
             found = x[0] * raw + x[1]
@@ -67,9 +64,9 @@ class Platt:
         found = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0.05, 20), (-9, 9)])
         return cls(slope=float(found.x[0]), shift=float(found.x[1]))
 
-    def apply(self, probability: Array) -> Array:
+    def apply(self, raw: Array) -> Array:
         """See ``Curve.apply``."""
-        return np.asarray(expit(self.slope * logit(np.clip(probability, EDGE, 1 - EDGE)) + self.shift))
+        return np.asarray(expit(self.slope * raw + self.shift))
 
     def draw(self, graph: Graph, raw: str) -> str:
         """See ``Curve.draw``."""
@@ -89,8 +86,9 @@ class Isotonic:
     values: tuple[float, ...]
 
     @classmethod
-    def of(cls, probability: Array, truth: Array, weight: Array) -> Isotonic:
+    def of(cls, raw: Array, truth: Array, weight: Array) -> Isotonic:
         """Pools neighbouring bins until none is below the one before (Ayer et al., 1955)."""
+        probability = expit(raw)
         order = np.argsort(probability, kind="stable")
         pools: list[tuple[float, float, float]] = []
         for rows in np.array_split(order, min(BINS, max(len(order) // 50, 1))):
@@ -110,9 +108,9 @@ class Isotonic:
             values=tuple(np.float32(p[2] / p[0]).item() for p in pools),
         )
 
-    def apply(self, probability: Array) -> Array:
+    def apply(self, raw: Array) -> Array:
         """See ``Curve.apply``."""
-        return np.interp(probability, self.points, self.values)
+        return np.interp(expit(raw), self.points, self.values)
 
     def draw(self, graph: Graph, raw: str) -> str:
         """See ``Curve.draw``."""
@@ -144,7 +142,7 @@ class Calibrated:
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
-        return self._curve.apply(self._fitted.predict(table))
+        return self._curve.apply(self._fitted.raw(table))
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""
@@ -173,9 +171,7 @@ class Calibration:
 _KINDS: dict[str, Callable[[Array, Array, Array], Curve]] = {"platt": Platt.of, "isotonic": Isotonic.of}
 
 
-def calibration(
-    task: Task, validation: Table, probability: Array, *, seed: int
-) -> tuple[Calibration | None, Curve | None]:
+def calibration(task: Task, validation: Table, raw: Array, *, seed: int) -> tuple[Calibration | None, Curve | None]:
     """Whether a curve makes the probabilities better, and which.
 
     A curve is taken when, fitted on four fifths of the validation set and judged on the fifth, it lowers the log loss
@@ -184,21 +180,21 @@ def calibration(
     Args:
         task: A binary task; for others, and for few rows, there is nothing to find.
         validation: The validation set.
-        probability: float64 [rows], of models that were not trained on it.
+        raw: float64 [rows], logits of models that were not trained on it.
         seed: Of the folds.
     """
     if task.objective != "logistic" or len(validation) < FEWEST_ROWS:
         return None, None
     truth, weight = validation.truth, validation.weight
     folds = np.random.default_rng(seed).permutation(len(validation)) % FOLDS
-    before = _losses(probability, truth)
+    before = _losses(expit(raw), truth)
     found: dict[str, Array] = {}
     for kind, fit in _KINDS.items():
         judged = np.empty(len(truth))
         for fold in range(FOLDS):
             inside, outside = folds != fold, folds == fold
-            curve = fit(probability[inside], truth[inside], weight[inside])
-            judged[outside] = curve.apply(probability[outside])
+            curve = fit(raw[inside], truth[inside], weight[inside])
+            judged[outside] = curve.apply(raw[outside])
         found[kind] = _losses(judged, truth)
     means = {kind: float(np.average(losses, weights=weight)) for kind, losses in found.items()}
     best = min(means, key=lambda kind: means[kind])
@@ -206,10 +202,10 @@ def calibration(
     share = weight / weight.sum()
     mean = float(share @ gain)
     error = float(np.sqrt(share**2 @ (gain - mean) ** 2))
-    chosen = _KINDS[best](probability, truth, weight)
-    own = compute(task.metric.name, truth, probability, weight)
+    chosen = _KINDS[best](raw, truth, weight)
+    own = compute(task.metric.name, truth, expit(raw), weight)
     kept = mean > _ERRORS * error and not task.metric.better(
-        own, compute(task.metric.name, truth, chosen.apply(probability), weight)
+        own, compute(task.metric.name, truth, chosen.apply(raw), weight)
     )
     told = Calibration(kind=best if kept else None, before=float(share @ before), after=means[best])
     return told, chosen if kept else None

@@ -95,10 +95,14 @@ class Ensemble:
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
+        return unlinked(self._task, self.raw(table))
+
+    def raw(self, table: Table) -> Array:
+        """See ``Fitted.raw``."""
         total = np.zeros(len(table))
         for weight, fitted in self._members:
-            total += weight * linked(self._task, fitted.predict(table))
-        return unlinked(self._task, total)
+            total += weight * fitted.raw(table)
+        return total
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""

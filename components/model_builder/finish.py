@@ -153,7 +153,7 @@ def _end(members: list[_Member]) -> float:
 def _calibrated(
     task: Task, validation: Table, row: Row, fitted: Fitted, raw: Array, notes: Mapping[str, Any], *, seed: int
 ) -> Chosen:
-    told, curve = calibration(task, validation, raw, seed=seed)
+    told, curve = calibration(task, validation, linked(task, raw), seed=seed)
     if told is not None:
         notes = {**notes, "calibration": told.to_json()}
     return Chosen(row=row, fitted=fitted if curve is None else Calibrated(fitted, curve), notes=notes)

@@ -56,8 +56,12 @@ class Fitted(Answer, Protocol):
         """About how many bytes it holds."""
         ...
 
+    def raw(self, table: Table) -> Array:
+        """As ``predict``, but the logit of a probability, which loses nothing near 0 and 1."""
+        ...
+
     def draw_raw(self, graph: Graph) -> str:
-        """As ``draw``, but the logit of a probability, which loses nothing near 0 and 1."""
+        """As ``draw``, but what ``raw`` answers."""
         ...
 
 

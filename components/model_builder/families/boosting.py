@@ -87,7 +87,7 @@ class BoostedTrees:
         return self._answers(table, raw=False)
 
     def raw(self, table: Table) -> Array:
-        """float64 [rows]: logits, for a binary problem."""
+        """See ``Fitted.raw``."""
         return self._answers(table, raw=True)
 
     def _answers(self, table: Table, *, raw: bool) -> Array:

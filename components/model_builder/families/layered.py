@@ -65,10 +65,13 @@ class LayeredTrees:
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
-        raw = self._line.raw(table) + self._trees.raw(table)
-        if self._task.objective == "logistic":
-            return np.asarray(expit(raw))
-        return np.exp(raw) if self._bent else raw
+        raw = self.raw(table)
+        return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
+
+    def raw(self, table: Table) -> Array:
+        """See ``Fitted.raw``."""
+        found = self._line.raw(table) + self._trees.raw(table)
+        return np.exp(found) if self._bent else found
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""

@@ -61,7 +61,7 @@ class LinearModel:
         return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
 
     def raw(self, table: Table) -> Array:
-        """float64 [rows]: logits, for a binary problem."""
+        """See ``Fitted.raw``."""
         dense, sparse = self._design.matrices(table)
         return np.asarray(dense @ self._dense + sparse @ self._sparse + self._intercept)
 

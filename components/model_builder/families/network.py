@@ -60,14 +60,18 @@ class Network:
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
+        raw = self.raw(table)
+        return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
+
+    def raw(self, table: Table) -> Array:
+        """See ``Fitted.raw``."""
         dense, sparse = self._design.matrices(_without_texts(table))
         width = dense.shape[1]
         first, bias = self._layers[0]
         raw = dense @ first[:width] + sparse @ first[width:] + bias
         for weight, bias in self._layers[1:]:
             raw = (raw * expit(raw)) @ weight + bias
-        found = self._centre + self._scale * raw[:, 0].astype(np.float64)
-        return np.asarray(expit(found)) if self._task.objective == "logistic" else found
+        return np.asarray(self._centre + self._scale * raw[:, 0].astype(np.float64))
 
     def draw(self, graph: Graph) -> str:
         """See ``Fitted.draw``."""

@@ -33,6 +33,9 @@ class Given:
     def predict(self, table: Table) -> np.ndarray:
         return table.numbers[:, 0].astype(np.float64)
 
+    def raw(self, table: Table) -> np.ndarray:
+        return logit(self.predict(table))
+
     def draw(self, graph: Graph) -> str:
         return graph.column("number", 0)
 
@@ -61,7 +64,7 @@ def sample(rows: int, told: Callable[[np.ndarray], np.ndarray], seed: int = 0) -
 
 def test_probabilities_that_are_right_are_left_alone() -> None:
     right = sample(4000, lambda chance: chance)
-    told, curve = calibration(TASK, right.table, right.probability, seed=0)
+    told, curve = calibration(TASK, right.table, logit(right.probability), seed=0)
     assert curve is None
     assert told is not None
     assert told.kind is None
@@ -78,25 +81,25 @@ def test_probabilities_that_are_right_are_left_alone() -> None:
 )
 def test_probabilities_that_are_wrong_are_mended(name: str, told: Callable[[np.ndarray], np.ndarray]) -> None:
     wrong, later = sample(4000, told), sample(20_000, told, seed=1)
-    found, curve = calibration(TASK, wrong.table, wrong.probability, seed=0)
+    found, curve = calibration(TASK, wrong.table, logit(wrong.probability), seed=0)
     assert curve is not None, name
     assert found is not None
     assert found.kind in ("platt", "isotonic")
     assert found.after < found.before
-    mended = curve.apply(later.probability)
+    mended = curve.apply(logit(later.probability))
     assert np.abs(mended - later.chance).mean() < 0.5 * np.abs(later.probability - later.chance).mean()
 
 
 def test_few_rows_and_other_problems_have_no_curve() -> None:
     few = sample(300, lambda chance: expit(3 * logit(chance)))
-    assert calibration(TASK, few.table, few.probability, seed=0) == (None, None)
+    assert calibration(TASK, few.table, logit(few.probability), seed=0) == (None, None)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([Platt, Isotonic]), st.floats(0.2, 4.0), st.integers(20, 3000))
 def test_a_curve_rises_and_the_graph_draws_it(seed: int, kind: Any, steepness: float, rows: int) -> None:
     drawn = sample(rows, lambda chance: expit(steepness * logit(chance)), seed)
-    curve = kind.of(drawn.probability, drawn.truth, np.ones(rows))
+    curve = kind.of(logit(drawn.probability), drawn.truth, np.ones(rows))
     probability = np.concatenate([drawn.probability, np.linspace(0.01, 0.99, 99)]).astype(np.float32)
     rows_of = table(probability, np.zeros(len(probability)))
     model = Calibrated(Given(), curve)

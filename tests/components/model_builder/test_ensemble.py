@@ -134,6 +134,43 @@ def test_without_time_to_train_again_the_members_are_packaged_as_they_are(make: 
     np.testing.assert_allclose(chosen.fitted.predict(validation), found.fitted.predict(validation))
 
 
+def test_an_average_holds_where_a_member_is_surer_than_a_double_can_tell(make: Make) -> None:
+    """A probability of 1 has lost its logit; the average of logits has not."""
+    import onnxruntime as ort
+
+    from components.model_builder.ensemble import Ensemble
+    from components.model_builder.onnx_export import Graph, to_onnx
+    from components.model_builder.table import Table, read_tables
+
+    class Sure:
+        microseconds, size = 1.0, 8
+
+        def __init__(self, slope: float) -> None:
+            self._slope = slope
+
+        def raw(self, table: Table) -> Any:
+            return self._slope * np.nan_to_num(table.numbers[:, 0].astype(float))
+
+        def predict(self, table: Table) -> Any:
+            return 1 / (1 + np.exp(-self.raw(table)))
+
+        def draw_raw(self, graph: Graph) -> str:
+            known = graph.op("Where", [graph.op("IsNaN", ["numbers"]), graph.constant(np.float32(0)), "numbers"])
+            first = graph.op("Gather", [known, graph.constant(np.array(0))], axis=1)
+            return graph.op("Mul", [first, graph.constant(np.float32(self._slope))])
+
+        draw = draw_raw
+
+    data = make("binary", rows=50, validation_rows=50)
+    task, _, _, table = read_tables(data.train, data.validation, None)
+    model = Ensemble(task, [(0.5, Sure(3.0)), (0.5, Sure(-2.97))])
+    found = ort.InferenceSession(to_onnx(task, model)).run(
+        None, {"numbers": table.numbers, "categories": table.categories}
+    )[0]  # fmt: skip
+    np.testing.assert_allclose(found, model.predict(table), atol=5e-5)
+    assert np.ptp(model.predict(table)) > 0.1
+
+
 def test_weights_count_in_every_family(make: Make) -> None:
     """Rows of weight 0 are as if they were not there, in fit, in refit and in score."""
     from components.model_builder.families import Control, families

@@ -28,6 +28,9 @@ class Constant:
     def predict(self, table: Table) -> Any:
         return table.goal + self._error
 
+    def raw(self, table: Table) -> Any:
+        return self.predict(table)
+
     def draw(self, graph: Any) -> str:
         raise NotImplementedError
 
