@@ -49,7 +49,7 @@ def _cell(found: list[dict[str, Any]]) -> str:
     values = [one["value"] for one in found]
     digits = 4 if found[0]["metric"] == "auc" else 3
     spread = f" ({min(values):.{digits}f}–{max(values):.{digits}f})" if len(values) > 1 else " (one seed)"
-    return f"{mean(values):.{digits}f}{spread} | {mean(one['p50_ms'] for one in found):.2g}"
+    return f"{mean(values):.{digits}f}{spread} | {mean(one['p50_ms'] for one in found):.3g}"
 
 
 def write_table(results: Path, page: Path) -> None:
