@@ -37,7 +37,7 @@ BOOTSTRAPS = 10_000
 MOST_RATIO = 0.75
 MIXES = {"the default mix": Mix(), "uncertainty alone": Mix.parse("uncertainty=1"), "at random": Mix.parse("random=1")}
 RANDOM = "at random"
-SHOWN = (200, 400, 600, 1_000, 1_400, 1_800, 2_400, 3_000, 4_000)
+SHOWN = (200, 400, 600, 1_000, 1_400, 1_800, 2_400, 4_000)
 
 Array = np.ndarray[Any, Any]
 
