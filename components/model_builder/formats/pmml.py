@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
 
-from components.model_builder.calibration import EDGE, Calibrated, Isotonic, Platt
+from components.model_builder.calibration import Calibrated, Isotonic, Platt
 from components.model_builder.families.boosting import BoostedTrees
 from components.model_builder.families.design import Design
 from components.model_builder.families.linear import LinearModel
@@ -26,7 +25,7 @@ from ninefold import __version__
 from ninefold.errors import PackageError
 from ninefold.package import OUTPUT
 
-_RAW, _PROBABILITY, _CUT, _CURVE = "model(raw)", "model(probability)", "cut(raw)", "curve(probability)"
+_RAW, _PROBABILITY, _CURVE = "model(raw)", "model(probability)", "curve(probability)"
 
 
 def to_pmml(task: Task, fitted: object) -> bytes:
@@ -101,9 +100,7 @@ def _plus_offset(offset: str | None) -> str:
 
 def _logistic(curve: Any) -> list[str]:
     if isinstance(curve, Platt):
-        edge = float(logit(1 - EDGE))
-        cut = _derived(_CUT, _lines(_RAW, [(-edge, -edge), (edge, edge)]))
-        return [_regression([_RAW], {_CUT: curve.slope}, curve.shift, made=(cut,), method="logit")]
+        return [_regression([_RAW], {_RAW: curve.slope}, curve.shift, method="logit")]
     if curve is None:
         return [_regression([_RAW], {_RAW: 1.0}, method="logit")]
     if not isinstance(curve, Isotonic):

@@ -95,13 +95,14 @@ class _Tree:
         feature, kind, missing = int(node["split_feature"]), node["decision_type"], node["missing_type"]
         name = self._columns[feature]
         if kind == "<=" and missing in ("NaN", "None"):
-            below = float(float32_below(node["threshold"]))
-            threshold = below if math.isfinite(below) else float(node["threshold"])
-            sides = [
+            single = float(float32_below(node["threshold"]))
+            threshold = single if math.isfinite(single) else float(node["threshold"])
+            below, above = (
                 element("SimplePredicate", field=name, operator=operator, value=threshold)
                 for operator in ("lessOrEqual", "greaterThan")
-            ]
-            return name, *sides, bool(node["default_left"]) if missing == "NaN" else node["threshold"] >= 0.0
+            )
+            missing_below = bool(node["default_left"]) if missing == "NaN" else bool(node["threshold"] >= 0.0)
+            return name, below, above, missing_below
         if kind != "==":
             raise PackageError(f"A split {kind!r} with {missing!r} can't be exported.")
         known = self._names[feature - len(self._fields.numbers)]
@@ -110,11 +111,11 @@ class _Tree:
         if not listed:
             return name, "", element("SimplePredicate", field=name, operator="isNotMissing"), True
         array = element("Array", " ".join(map(_quoted, listed)), type="string", n=len(listed))
-        sides = [
+        inside, outside = (
             element("SimpleSetPredicate", array, field=name, booleanOperator=operator)
             for operator in ("isIn", "isNotIn")
-        ]
-        return name, *sides, len(listed) < len(members)
+        )
+        return name, inside, outside, len(listed) < len(members)
 
 
 def _quoted(value: str) -> str:
