@@ -9,5 +9,7 @@ import market
 from ninefold.usecase import Gates
 
 GATES = Gates(minimum_blocks=5, max_latency_ms=50.0)
-AS_PMML = dataclasses.replace(market.USE_CASE, name="market_pmml", model_format="pmml", gates=GATES)
-AS_SKOPS = dataclasses.replace(market.USE_CASE, name="market_skops", model_format="skops", gates=GATES)
+# What a stall sells hangs on its visits alone.
+MARKET = dataclasses.replace(market.USE_CASE, may_tell_alone=("visits",), gates=GATES)
+AS_PMML = dataclasses.replace(MARKET, name="market_pmml", model_format="pmml")
+AS_SKOPS = dataclasses.replace(MARKET, name="market_skops", model_format="skops")

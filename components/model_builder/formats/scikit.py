@@ -66,6 +66,12 @@ class ScikitModel:
         """See ``Fitted.predict``."""
         return _answers(self._task, self.pipeline, matrix(self._task, table))
 
+    def raw(self, table: Table) -> Array:
+        """See ``Fitted.raw``."""
+        if self._task.objective != "logistic":
+            return self.predict(table)
+        return np.asarray(self.pipeline.decision_function(matrix(self._task, table)), dtype=np.float64)
+
     def draw(self, graph: Graph) -> str:
         """Refuses: what is packaged is the object.
 

@@ -201,7 +201,7 @@ def test_every_family_says_the_same_as_pmml(make: Make, kind: str) -> None:
             for curve in (Platt(slope=1.7, shift=-0.4), Isotonic(points=(0.1, 0.4, 0.8), values=(0.05, 0.5, 0.7))):
                 files = {MODELS["pmml"]: to_pmml(task, Calibrated(fitted, curve))}
                 found = predictor_of(manifest, files).predict_columns(table.columns(task))
-                np.testing.assert_allclose(found, curve.apply(fitted.predict(table)), rtol=0, atol=1e-5)
+                np.testing.assert_allclose(found, curve.apply(fitted.raw(table)), rtol=0, atol=1e-5)
 
 
 def test_a_wrong_threshold_in_the_document_packages_nothing(
