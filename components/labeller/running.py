@@ -97,8 +97,8 @@ def silent_environment(place: Path, who: Credentials) -> dict[str, str]:
 
     Some of what it asks has no switch (the tips on its first page come from GitHub): a proxy that isn't there ends it.
     """
-    everywhere, here = ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("127.0.0.0/8")
-    elsewhere = [*everywhere.address_exclude(here), ipaddress.ip_network("::/0")]
+    everywhere, here = ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv4Network("127.0.0.0/8")
+    elsewhere = [*everywhere.address_exclude(here), ipaddress.IPv6Network("::/0")]
     return {
         "LABEL_STUDIO_BASE_DATA_DIR": str(place / "data"),
         "LABEL_STUDIO_USERNAME": who.username,

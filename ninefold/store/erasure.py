@@ -16,13 +16,13 @@ from ninefold.fields import NUMERIC, Field
 from ninefold.records import FEEDBACK_STREAM, WAITING_STREAM, entity_key, key_parts
 from ninefold.store.rows import to_micros
 from ninefold.store.store import Store
-from ninefold.store.tables import annotations, conflicts, erasures, events, label_tasks, predictions, truths
+from ninefold.store.tables import conflicts, erasures, events, label_annotations, label_tasks, predictions, truths
 from ninefold.store.tombstones import ERASING_LOCK, key_hash, salt_of
 from ninefold.store.writing import EVENTS_LOCK
 from ninefold.usecase import UseCase
 
 _FETCH = 5_000
-_BY_KEY = (predictions, truths, label_tasks, annotations)
+_BY_KEY = (predictions, truths, label_tasks, label_annotations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ninefold.labels import Annotation, LabelTask
 from ninefold.store.database import Database
 from ninefold.store.rows import Kind, finite, from_micros, text_of, to_micros
-from ninefold.store.tables import annotations, annotators, label_tasks, truths
+from ninefold.store.tables import annotators, label_annotations, label_tasks, truths
 from ninefold.store.tombstones import erased_keys
 from ninefold.store.writing import Written, write
 
@@ -55,13 +55,13 @@ class Labels(Database):
             use_case: Name of the use case.
             task_ids: Only those of these tasks, a few.
         """
-        query = sa.select(annotations).where(annotations.c.use_case == use_case)
+        query = sa.select(label_annotations).where(label_annotations.c.use_case == use_case)
         if task_ids is not None:
             # The index begins with the key, which the tasks know.
             keys = sa.select(label_tasks.c.key).where(label_tasks.c.task_id.in_(task_ids))
-            query = query.where(annotations.c.key.in_(keys), annotations.c.task_id.in_(task_ids))
+            query = query.where(label_annotations.c.key.in_(keys), label_annotations.c.task_id.in_(task_ids))
         with self.reading() as connection:
-            ordered = query.order_by(annotations.c.said_at_us, annotations.c.annotation_id)
+            ordered = query.order_by(label_annotations.c.said_at_us, label_annotations.c.annotation_id)
             return [ANNOTATIONS.from_row(row) for row in connection.execute(ordered)]
 
     def label_task(self, task_id: str) -> LabelTask | None:
@@ -177,5 +177,5 @@ _AS_FIRST_SENT = frozenset(
 )
 LABEL_TASKS: Kind[LabelTask] = Kind(label_tasks, "task_id", "sent_at_us", _AS_FIRST_SENT, _task_row, _task)
 ANNOTATIONS: Kind[Annotation] = Kind(
-    annotations, "annotation_id", "said_at_us", frozenset({"received_at_us"}), _annotation_row, _annotation
+    label_annotations, "annotation_id", "said_at_us", frozenset({"received_at_us"}), _annotation_row, _annotation
 )

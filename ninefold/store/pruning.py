@@ -28,9 +28,9 @@ from ninefold.store.rollout_rows import ENDED
 from ninefold.store.rows import from_micros, to_micros
 from ninefold.store.store import Store
 from ninefold.store.tables import (
-    annotations,
     conflicts,
     events,
+    label_annotations,
     label_tasks,
     metrics,
     predictions,
@@ -93,7 +93,7 @@ def use_cases_with_records(store: Store) -> list[str]:
     with store.reading() as connection:
         names = {
             name
-            for table in (predictions, truths, label_tasks, annotations, events, metrics, runs, conflicts)
+            for table in (predictions, truths, label_tasks, label_annotations, events, metrics, runs, conflicts)
             for name in connection.execute(sa.select(table.c.use_case).distinct()).scalars()
         }
     return sorted(names)
@@ -192,7 +192,7 @@ def _parts(
         for table, known, came in (
             (truths, truths.c.known_at_us, truths.c.received_at_us),
             (label_tasks, label_tasks.c.sent_at_us, label_tasks.c.sent_at_us),
-            (annotations, annotations.c.said_at_us, annotations.c.received_at_us),
+            (label_annotations, label_annotations.c.said_at_us, label_annotations.c.received_at_us),
         ):
             kept = _kept_prediction(table, of_predictions)
             old = (table.c.use_case == use_case, came < to_micros(of_truths.before), ~kept.exists())
@@ -207,7 +207,7 @@ def _parts(
         yield _Part("runs", use_case, runs, runs.c.ended_at_us, ended, of_runs)
 
 
-def _kept_prediction(table: Table, of_predictions: Cutoff | None) -> sa.Select[tuple[int]]:
+def _kept_prediction(table: Table, of_predictions: Cutoff | None) -> sa.Select[int]:
     """Of a row's key, the predictions that are kept."""
     kept = sa.select(sa.literal(1)).where(predictions.c.use_case == table.c.use_case, predictions.c.key == table.c.key)
     if of_predictions is None:

@@ -89,7 +89,8 @@ label_tasks = Table(
     Index("label_tasks_by_time", "use_case", "sent_at_us"),
 )
 
-annotations = Table(
+# The name that the module has from __future__ is taken.
+label_annotations = Table(
     "annotations",
     metadata,
     Column("annotation_id", _IDENTITY, primary_key=True),

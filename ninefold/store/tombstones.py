@@ -15,7 +15,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from ninefold.records import FEEDBACK_STREAM
-from ninefold.store.tables import annotations, erasures, events, label_tasks, predictions, truths
+from ninefold.store.tables import erasures, events, label_tasks, predictions, truths
 
 ERASING_LOCK = 0x9F01D_0004
 """Number of PostgreSQL's advisory lock that writers share and an erasure has alone."""
