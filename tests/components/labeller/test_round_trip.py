@@ -171,11 +171,13 @@ def test_two_hundred_tasks_one_of_them_in_a_browser_are_two_hundred_truths(
             assert "Review 0 of the tea." in shown
             assert "Why this one: Somebody picked it by hand." in shown
             assert "Version 1 answered: great, with a probability of 0.50." in shown
+            assert "Great is what gets the best mark" in shown
+            window.click("//button[@aria-label='Close modal']")
             # The expert has to say something: nothing is filled in.
             assert window.run("return document.querySelectorAll('input[type=radio]:checked').length") == 0
             window.click("//*[text()='other']")
             window.picture(tmp_path / "task.png")
-            window.click("//button[.//text()='Submit' or @aria-label='submit']")
+            window.click("//button[@aria-label='Submit current annotation']")
             # The webhook tells the collector, before anybody collects.
             [truth] = until(lambda: list(store.truths("reviews")))
         assert (truth.key, truth.value, truth.source, truth.annotator) == ("r000", 0.0, "labeller", who.username)
