@@ -15,7 +15,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 from ninefold.records import FEEDBACK_STREAM
-from ninefold.store.tables import erasures, events, label_tasks, predictions, truths
+from ninefold.store.tables import erasures, events, label_annotations, label_tasks, predictions, truths
 
 ERASING_LOCK = 0x9F01D_0004
 """Number of PostgreSQL's advisory lock that writers share and an erasure has alone."""
@@ -24,7 +24,7 @@ _BY_KEY = {
     predictions: "received_at_us",
     truths: "received_at_us",
     label_tasks: "sent_at_us",
-    annotations: "received_at_us",
+    label_annotations: "received_at_us",
 }
 """Tables with a key → the column that says when a row came."""
 _SALT = sa.select(erasures.c.salt).where(erasures.c.use_case == sa.bindparam("use_case")).limit(1)
