@@ -83,8 +83,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, deliveries_package: Any) -> 
         front_end = start(port, use_case="deliveries", NINEFOLD_SERVING__MODEL_TIMEOUT_SECONDS="5")
         headers = {"X-ApiKey": key}
         try:
-            wait_for(f"{url}/readyz", model_server)
-            wait_for(f"http://127.0.0.1:{port}/healthz", front_end)
+            # KServe's imports take seconds, and on a machine with other work many.
+            wait_for(f"{url}/readyz", model_server, seconds=120.0)
+            wait_for(f"http://127.0.0.1:{port}/healthz", front_end, seconds=60.0)
             with (
                 httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client,
                 httpx.Client(base_url=url, headers=headers, timeout=20) as model,
