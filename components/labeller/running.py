@@ -25,8 +25,8 @@ from ninefold.settings import Settings
 
 Tell = Callable[[str], None]
 
-READY_SECONDS = 300.0
-"""The first start makes the database, which takes a minute on a slow machine."""
+READY_SECONDS = 900.0
+"""The first start makes the database: a minute, and many on a machine whose disk is busy."""
 
 _DRAIN_SECONDS = 10.0
 _LOG_BYTES = 16 * 2**20

@@ -33,7 +33,7 @@ ENVIRONMENT = Path(os.environ.get("NINEFOLD_LABELLING__ENVIRONMENT", ROOT / ".ni
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1_500),
     pytest.mark.skipif(
         not (ENVIRONMENT / "bin" / "label-studio").exists(),
         reason=f"no Label Studio in {ENVIRONMENT}: run `ninefold label up`, or set NINEFOLD_LABELLING__ENVIRONMENT",
@@ -76,7 +76,7 @@ class Up:
             assert self.process.poll() is None, self.said()
             return "Log in as" in self.said()
 
-        until(ready, 300)
+        until(ready, 600)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
