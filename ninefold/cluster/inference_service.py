@@ -26,6 +26,9 @@ NOT_READY_ANNOTATION = "ninefold.dev/not-ready"
 MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
 STANDARD = "Standard"
 
+VISIBILITY_LABEL, INSIDE = "networking.kserve.io/visibility", "cluster-local"
+"""KServe then makes no route of its own, on which any version could be asked past the split and the gateway's rules."""
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -69,6 +72,7 @@ def inference_service(use_case: str, version: ModelVersion, settings: Settings) 
                 "app.kubernetes.io/managed-by": "ninefold",
                 **server_labels(use_case),
                 VERSION_LABEL: str(version.version),
+                VISIBILITY_LABEL: INSIDE,
             },
             "annotations": {MODE_ANNOTATION: STANDARD, DIGEST_ANNOTATION: version.digest},
         },

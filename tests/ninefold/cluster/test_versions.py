@@ -44,6 +44,7 @@ class TestTheDocument:
                     "app.kubernetes.io/managed-by": "ninefold",
                     "ninefold.dev/use-case": "arrivals",
                     "ninefold.dev/version": "7",
+                    "networking.kserve.io/visibility": "cluster-local",
                 },
                 "annotations": {"serving.kserve.io/deploymentMode": "Standard", "ninefold.dev/digest": DIGEST},
             },
