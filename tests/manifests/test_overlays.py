@@ -16,6 +16,7 @@ import prometheus_client
 import pytest
 import yaml
 
+from components.image import IMAGE
 from manifests.check.__main__ import generated_secrets
 from manifests.check.build import COMBINATIONS, ROOT, Combination, build, copied, kustomize, versions
 from manifests.check.definitions import Definitions
@@ -65,6 +66,15 @@ def test_the_durable_journal_is_a_claim_of_each_pod(built: Built) -> None:
     assert {"name": "NINEFOLD_JOURNAL__FSYNC", "value": "true"} in pod["containers"][0]["env"]
     assert "front-end" not in map(name, of_kind(documents, "Deployment"))
     assert judge(documents, generated_secrets(ROOT / "overlays" / "kind")) == []
+
+
+def test_a_pipeline_that_kubectl_applied_runs_in_the_image_that_the_nodes_have(built: Built) -> None:
+    versions_of_pipelines = of_kind(built("kind"), "PipelineVersion")
+    images = {
+        found["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]["image"]["defaultValue"]
+        for found in versions_of_pipelines
+    }
+    assert images == {f"localhost/{IMAGE}"}
 
 
 def _set(documents: list[dict[str, Any]]) -> Iterator[tuple[str, str | None]]:
