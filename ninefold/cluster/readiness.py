@@ -141,13 +141,10 @@ def _of_deployment(deployment: Document) -> Readiness | None:
     name = deployment["metadata"]["name"]
     failure = _condition(deployment, "ReplicaFailure")
     if failure.get("status") == "True":
-        quota = "exceeded quota" in _message(failure)
         return Readiness(
             ready=False,
             condition=f"Deployment {name} can't make pods: {_said(failure)}.",
-            remedy="Retire versions that nobody needs (ninefold release retire), or raise the ResourceQuota."
-            if quota
-            else "Look at it: kubectl describe replicasets; a policy of the namespace may refuse its pods.",
+            remedy=_remedy_of_no_pods(_message(failure)),
         )
     progressing = _condition(deployment, "Progressing")
     if progressing.get("status") == "False":
@@ -156,6 +153,17 @@ def _of_deployment(deployment: Document) -> Readiness | None:
             remedy=f"Look at it: kubectl describe deployment {name}",
         )  # fmt: skip
     return None
+
+
+def _remedy_of_no_pods(said: str) -> str:
+    if "exceeded quota" in said:
+        return "Retire versions that nobody needs (ninefold release retire), or raise the ResourceQuota."
+    if "violates PodSecurity" in said and '"storage-initializer"' in said:
+        return (
+            "Give KServe's storage initializer its security context: kubectl patch clusterstoragecontainer default "
+            "--type merge --patch-file manifests/cluster/storage-initializer.yaml"
+        )
+    return "Look at it: kubectl describe replicasets; a policy of the namespace may refuse its pods."
 
 
 def _of_service(service: Document, what: str) -> Readiness | None:

@@ -22,6 +22,10 @@ from ninefold.store.versions import VersionChange
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIGEST = "d" * 64
+_REFUSED = (
+    'pods "arrivals-v7-predictor-6589f8b75c" is forbidden: violates PodSecurity "restricted:latest": seccompProfile '
+    '(pod or container "storage-initializer" must set securityContext.seccompProfile.type to "RuntimeDefault")'
+)
 
 
 def version(number: int, state: Any = "registered", digest: str = DIGEST) -> ModelVersion:
@@ -203,6 +207,11 @@ class TestReadiness:
                 deployed(DIGEST, 0, condition("ReplicaFailure", "True", "FailedCreate", "exceeded quota: q, pods=2")),
                 [], "Deployment arrivals-v7-predictor can't make pods: FailedCreate: exceeded quota: q, pods=2.",
                 "raise the ResourceQuota", False,
+            ),
+            (
+                service(NOT_YET),
+                deployed(DIGEST, 0, condition("ReplicaFailure", "True", "FailedCreate", _REFUSED)),
+                [], "violates PodSecurity", "kubectl patch clusterstoragecontainer default", False,
             ),
             (
                 service(NOT_YET),
