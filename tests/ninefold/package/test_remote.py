@@ -50,6 +50,8 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
         monkeypatch.setenv(name, value)
     make_bucket(endpoint, BUCKET)
     objects = Objects(f"s3://{BUCKET}")
+    # The server keeps what other tests of the same process left.
+    objects.delete(objects.list())
     yield objects
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     objects.delete(objects.list())

@@ -79,10 +79,12 @@ def test_a_store_of_the_first_schema_keeps_its_records_and_its_baseline_stands_b
         store = open_store(empty_url)
     assert revision(store) == "0001"
     for number, state in ((0, "retired"), (1, "retired"), (2, "live")):
-        store.register_version("arrivals", str(number) * 64, "/", version=number)
         with store.writing() as connection:
-            old = sa.text("UPDATE models SET state = :state WHERE version = :version")
-            connection.execute(old, {"state": state, "version": number})
+            old = sa.text(
+                "INSERT INTO models (use_case, version, digest, uri, state, created_at_us, metrics, lengths) "
+                "VALUES ('arrivals', :version, :digest, '/', :state, 0, '{}', '{}')"
+            )
+            connection.execute(old, {"state": state, "version": number, "digest": str(number) * 64})
     store.close()
     with open_store(empty_url) as store:
         assert revision(store) == SCHEMA
