@@ -20,6 +20,8 @@ from ninefold.signature import Signature
 if TYPE_CHECKING:
     import polars as pl
 
+    from ninefold.usecase import ModelFormat
+
 PARTS = ("training", "validation", "test")
 """What examples are split into."""
 
@@ -39,12 +41,14 @@ class DatasetCard:
         offset: Input that is added to what a model learns; None to learn the truth itself.
         part: ``training``, ``validation``, ``test`` or ``all``.
         notes: Counts and reasons that steps left (dropped rows, oversampling), for the report.
+        model_format: What a model of it is packaged as.
     """
 
     signature: Signature
     metric: Metric
     offset: str | None
     part: str = "all"
+    model_format: ModelFormat = "onnx"
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def with_notes(self, **notes: Any) -> DatasetCard:
@@ -58,6 +62,7 @@ class DatasetCard:
             "metric": {"name": self.metric.name, "direction": self.metric.direction, "unit": self.metric.unit},
             "offset": self.offset,
             "part": self.part,
+            "model_format": self.model_format,
             "notes": dict(self.notes),
         }
 
@@ -69,6 +74,7 @@ class DatasetCard:
             metric=Metric(**document["metric"]),
             offset=document["offset"],
             part=document["part"],
+            model_format=document.get("model_format", "onnx"),
             notes=document["notes"],
         )
 

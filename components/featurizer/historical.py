@@ -114,6 +114,7 @@ def dataset(
         ),
         metric=use_case.metric,
         offset=use_case.offset,
+        model_format=use_case.model_format,
         notes={"rows": len(base), "rows without truth": truth.null_count()},
     )
     return pl.concat([frame, base, inputs], how="horizontal"), card

@@ -147,7 +147,7 @@ def build(
         tell("bounding")
     interval = fit_interval(task, train, validation, seed=seed, threads=threads, out_of_time=budget.part(SHARE))
     tell("searching", baseline)
-    other = other_format(load_use_case(card.signature.use_case).model_format)
+    other = other_format(card.model_format)
     averaged = other is None and (trials is None if ensemble is None else ensemble)
     found = search(
         task,

@@ -147,6 +147,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         rows: int = 1500,
         validation_rows: int = 600,
         change: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+        model_format: Any = "onnx",
     ) -> SimpleNamespace:
         create, inputs, problem, metric, offset = KINDS[kind]
         window = Window(name="gain", stream="s", key=("id",), value="v", length=timedelta(hours=6))
@@ -162,7 +163,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
                 pl.lit(1.0).alias("weight"),
             )
             uri = str(tmp_path / f"{kind}-{part}.parquet")
-            card = DatasetCard(signature=signature, metric=metric, offset=offset, part=part)
+            card = DatasetCard(signature=signature, metric=metric, offset=offset, part=part, model_format=model_format)
             write_dataset(uri, change(frame) if change else frame, card)
             uris.append(uri)
         return SimpleNamespace(train=uris[0], validation=uris[1], models=str(tmp_path / "models"))

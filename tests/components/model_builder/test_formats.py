@@ -34,23 +34,9 @@ from ninefold.errors import ConfigurationError, PackageError, ParityError
 from ninefold.package import ENVIRONMENT, MODELS, load_predictor, predictor_of, read_package
 from ninefold.package.pmml.document import items
 from ninefold.signature import PackageManifest
-from ninefold.usecase import load_use_case
 
 Make = Callable[..., Any]
 FOREVER = Control(lambda: False, lambda step, value: False)
-
-
-@pytest.fixture
-def as_format(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """The toy use case, with a model format of its own."""
-
-    def choose(name: str) -> None:
-        def load(path: str) -> Any:
-            return dataclasses.replace(load_use_case(path), model_format=name)
-
-        monkeypatch.setattr(module, "load_use_case", load)
-
-    return choose
 
 
 def built(data: Any, trials: int = 2) -> BuildResult:
@@ -103,12 +89,9 @@ def v2_request(predictor: Any, rows: list[list[Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("pmml", "regression"), ("skops", "text")])
-def test_from_a_training_set_to_a_served_answer(
-    make: Make, as_format: Callable[[str], None], tmp_path: Path, name: str, kind: str
-) -> None:
+def test_from_a_training_set_to_a_served_answer(make: Make, tmp_path: Path, name: str, kind: str) -> None:
     """The answer over HTTP, v1 and v2, is the trained model's: the gate compared the two on hundreds of rows."""
-    as_format(name)
-    result = built(make(kind, rows=800, validation_rows=300))
+    result = built(make(kind, rows=800, validation_rows=300, model_format=name))
     assert result.beats_baseline
     manifest, files = read_package(result.uri, result.digest)
     assert manifest.format == name
@@ -146,19 +129,15 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else float(value)
 
 
-def test_a_server_without_the_extra_says_so_and_what_to_install(
-    make: Make, as_format: Callable[[str], None], tmp_path: Path
-) -> None:
-    as_format("skops")
-    result = built(make("regression", rows=400, validation_rows=200), trials=1)
+def test_a_server_without_the_extra_says_so_and_what_to_install(make: Make, tmp_path: Path) -> None:
+    result = built(make("regression", rows=400, validation_rows=200, model_format="skops"), trials=1)
     with served(result, tmp_path, "skops", "skops.io") as (_, said):
         assert "is not installed. Install Ninefold's extra: pip install '.[formats]'" in said()
 
 
 @pytest.mark.parametrize("name", ["pmml", "skops"])
-def test_one_byte_changed_is_refused(make: Make, as_format: Callable[[str], None], name: str) -> None:
-    as_format(name)
-    result = built(make("regression", rows=400, validation_rows=200), trials=1)
+def test_one_byte_changed_is_refused(make: Make, name: str) -> None:
+    result = built(make("regression", rows=400, validation_rows=200, model_format=name), trials=1)
     path = Path(result.uri) / MODELS[name]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -170,11 +149,8 @@ def test_one_byte_changed_is_refused(make: Make, as_format: Callable[[str], None
 
 @pytest.mark.parametrize("name", ["pmml", "skops"])
 @pytest.mark.parametrize("kind", ["regression", "binary"])
-def test_the_same_search_gives_the_same_package(
-    make: Make, as_format: Callable[[str], None], tmp_path: Path, name: str, kind: str
-) -> None:
-    as_format(name)
-    data = make(kind, rows=600, validation_rows=300)
+def test_the_same_search_gives_the_same_package(make: Make, tmp_path: Path, name: str, kind: str) -> None:
+    data = make(kind, rows=600, validation_rows=300, model_format=name)
     first = built(data)
     data.models = str(tmp_path / "again")
     assert built(data).digest == first.digest
@@ -204,10 +180,7 @@ def test_every_family_says_the_same_as_pmml(make: Make, kind: str) -> None:
                 np.testing.assert_allclose(found, curve.apply(fitted.raw(table)), rtol=0, atol=1e-5)
 
 
-def test_a_wrong_threshold_in_the_document_packages_nothing(
-    make: Make, as_format: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_format("pmml")
+def test_a_wrong_threshold_in_the_document_packages_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pmml_trees, "float32_below", lambda threshold: np.float32(threshold + 0.7))
     chosen = other_format("pmml")
     assert chosen is not None
@@ -215,31 +188,29 @@ def test_a_wrong_threshold_in_the_document_packages_nothing(
         chosen, families=lambda *a, **k: [one for one in chosen.families(*a, **k) if one.name == "boosting"]
     )
     monkeypatch.setattr(module, "other_format", lambda name: only)
-    data = make("regression", rows=800, validation_rows=300)
+    data = make("regression", rows=800, validation_rows=300, model_format="pmml")
     with pytest.raises(ParityError, match="Nothing was packaged"):
         built(data, trials=1)
     assert not Path(data.models).exists()
 
 
-def test_categories_of_all_kinds_survive_the_way_through_xml(make: Make, as_format: Callable[[str], None]) -> None:
+def test_categories_of_all_kinds_survive_the_way_through_xml(make: Make) -> None:
     odd = ['"', "\\", 'a "b" \\', "<&>", "a\tb\r\nc", "  spaces  ", "日本", "🙂", "'", "]]>", '\\\\"', "-1.5e3"]
 
     def change(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(pl.col("input.city").replace_strict({f"city {i}": odd[i % 12] for i in range(60)}))
 
-    as_format("pmml")
-    result = built(make("regression", rows=800, validation_rows=300, change=change))
+    result = built(make("regression", rows=800, validation_rows=300, change=change, model_format="pmml"))
     assert result.parity_error is not None
     assert result.parity_error < 1e-3
 
 
-def test_a_character_that_xml_has_not_is_refused_by_name(make: Make, as_format: Callable[[str], None]) -> None:
+def test_a_character_that_xml_has_not_is_refused_by_name(make: Make) -> None:
     def change(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(pl.col("input.city").str.replace("city 1", "city\x00"))
 
-    as_format("pmml")
     with pytest.raises(PackageError, match=r"'city\\x00.*' can't stand in a PMML document"):
-        built(make("regression", rows=400, validation_rows=200, change=change))
+        built(make("regression", rows=400, validation_rows=200, change=change, model_format="pmml"))
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), min_size=1), max_size=6))
