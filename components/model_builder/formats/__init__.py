@@ -56,7 +56,7 @@ def _skops_families(task: Task, train: Table, validation: Table, *, seed: int, t
     from components.model_builder.formats import scikit, skops
 
     # Before any time is spent on a search whose outcome could not be packaged.
-    found = scikit.families(task, train, validation, seed=seed)
+    found = scikit.families(task, train, validation, seed=seed, threads=threads)
     skops.environment()
     return found
 

@@ -8,6 +8,7 @@ our own families learn, truth less offset.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ _BATCH = 50
 _MOST_TREES = 1_000
 
 
-def families(task: Task, train: Table, validation: Table, *, seed: int) -> list[Family]:
+def families(task: Task, train: Table, validation: Table, *, seed: int, threads: int) -> list[Family]:
     """The families that can learn the task, cheapest first.
 
     Raises:
@@ -41,9 +42,9 @@ def families(task: Task, train: Table, validation: Table, *, seed: int) -> list[
             f"The use case's models are scikit-learn objects, and {error.name} is not installed.",
             remedy="Install Ninefold's extra: pip install '.[formats]'",
         ) from error
-    found: list[Family] = [ScikitLinear(task, train, validation, seed=seed)]
+    found: list[Family] = [ScikitLinear(task, train, validation, seed=seed, threads=threads)]
     if not task.names("text"):
-        found.append(ScikitBoosting(task, train, validation, seed=seed))
+        found.append(ScikitBoosting(task, train, validation, seed=seed, threads=threads))
     return found
 
 
@@ -53,10 +54,12 @@ class ScikitModel:
     Args:
         task: What it has learnt.
         pipeline: The object that is packaged.
+        threads: Of predicting, at most.
     """
 
-    def __init__(self, task: Task, pipeline: Any) -> None:
+    def __init__(self, task: Task, pipeline: Any, threads: int = 1) -> None:
         self._task = task
+        self._threads = threads
         self.pipeline = pipeline
 
     microseconds = 5_000.0
@@ -64,13 +67,15 @@ class ScikitModel:
 
     def predict(self, table: Table) -> Array:
         """See ``Fitted.predict``."""
-        return _answers(self._task, self.pipeline, matrix(self._task, table))
+        with at_most(self._threads):
+            return _answers(self._task, self.pipeline, matrix(self._task, table))
 
     def raw(self, table: Table) -> Array:
         """See ``Fitted.raw``."""
         if self._task.objective != "logistic":
             return self.predict(table)
-        return np.asarray(self.pipeline.decision_function(matrix(self._task, table)), dtype=np.float64)
+        with at_most(self._threads):
+            return np.asarray(self.pipeline.decision_function(matrix(self._task, table)), dtype=np.float64)
 
     def draw(self, graph: Graph) -> str:
         """Refuses: what is packaged is the object.
@@ -81,6 +86,14 @@ class ScikitModel:
         raise PackageError("A scikit-learn object is not drawn as a graph.")
 
     draw_raw = draw
+
+
+def at_most(threads: int) -> AbstractContextManager[Any]:
+    """Bounds OpenMP: its threads spin while they wait, so that one too many costs a fit most of its time."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=threads, user_api="openmp")
+    return limits
 
 
 def matrix(task: Task, table: Table) -> Array:
@@ -104,13 +117,14 @@ class _Scikit:
     varies = False
     preparation = 0.0
 
-    def __init__(self, task: Task, train: Table, validation: Table, *, seed: int) -> None:
+    def __init__(self, task: Task, train: Table, validation: Table, *, seed: int, threads: int) -> None:
         self._task = task
         self._validation = validation
         self._given = matrix(task, train)
         self._goal = train.goal
         self._weight = train.weight
         self._seed = seed
+        self._threads = threads
 
     def _places(self, kind: str) -> list[int]:
         return [place for place, declared in enumerate(self._task.inputs) if declared.kind == kind]
@@ -170,7 +184,7 @@ class ScikitLinear(_Scikit):
             model = Ridge(alpha=penalty)
         pipeline = Pipeline([("columns", ColumnTransformer(parts)), ("model", model)])
         pipeline.fit(self._given, self._goal, model__sample_weight=self._weight)
-        return ScikitModel(self._task, pipeline)
+        return ScikitModel(self._task, pipeline, self._threads)
 
 
 class ScikitBoosting(_Scikit):
@@ -215,7 +229,14 @@ class ScikitBoosting(_Scikit):
             model = HistGradientBoostingRegressor(loss=loss, **shared)
         coded = columns.fit_transform(self._given).astype(np.float64)
         seen = columns.transform(matrix(self._task, self._validation)).astype(np.float64)
-        pipeline = Pipeline([("columns", columns), ("model", model)])
+        with at_most(self._threads):
+            self._grow(model, coded, seen, control)
+        # A generator is needed for training alone, and one type less to trust.
+        model._feature_subsample_rng = None
+        return ScikitModel(self._task, Pipeline([("columns", columns), ("model", model)]), self._threads)
+
+    def _grow(self, model: Any, coded: Array, seen: Array, control: Control) -> None:
+        """Fits batch by batch, as long as the validation value gets better."""
         sign = 1.0 if self._task.metric.direction == "minimize" else -1.0
         best, trees = np.inf, 0
         while True:
@@ -229,6 +250,3 @@ class ScikitBoosting(_Scikit):
             # The last batch made it worse.
             model.set_params(warm_start=False, max_iter=trees)
             model.fit(coded, self._goal, sample_weight=self._weight)
-        # A generator is needed for training alone, and one type less to trust.
-        model._feature_subsample_rng = None
-        return ScikitModel(self._task, pipeline)

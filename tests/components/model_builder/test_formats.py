@@ -61,7 +61,7 @@ def served(result: BuildResult, folder: Path, *without: str) -> Iterator[tuple[s
         )
     said = (folder / "server.log").read_text
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
@@ -107,17 +107,18 @@ def test_from_a_training_set_to_a_served_answer(make: Make, tmp_path: Path, name
     np.testing.assert_allclose(predictor.predict_columns(columns), expected, rtol=1e-12)
     assert len(np.unique(expected)) > 2
     with served(result, tmp_path) as (url, said):
-        answer = httpx.post(f"{url}/v1/models/toy:predict", json={"instances": rows}, timeout=10)
+        assert "listening" in said(), said()
+        answer = httpx.post(f"{url}/v1/models/toy:predict", json={"instances": rows}, timeout=30)
         assert answer.status_code == 200, (answer.text, said())
         np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-12)
         known = [row for row in rows if None not in row][:2]
         body = v2_request(predictor, known)
-        answer = httpx.post(f"{url}/v2/models/toy/infer", json=body, timeout=10)
+        answer = httpx.post(f"{url}/v2/models/toy/infer", json=body, timeout=30)
         assert answer.status_code == 200, (answer.text, said())
         output = answer.json()["outputs"][0]
         assert output["name"] == "prediction"
         np.testing.assert_allclose(output["data"], predictor.predict_rows(known), rtol=1e-6)
-        wrong = httpx.post(f"{url}/v1/models/toy:predict", json={"instances": [[1] * len(inputs)]}, timeout=10)
+        wrong = httpx.post(f"{url}/v1/models/toy:predict", json={"instances": [[1] * len(inputs)]}, timeout=30)
         assert (wrong.status_code, "is not a string" in wrong.json()["error"]) == (400, True)
 
 
