@@ -66,20 +66,24 @@ def release_baseline(
 
     Raises:
         PackageError: The package is not the one that the digest names.
-        NinefoldError: It can't be put where packages lie, or can't be made askable; nothing was registered.
+        NinefoldError: It can't be put where packages lie, or can't be made askable; a first one is not registered then.
     """
     uri = publish_package(package.folder, package.digest, models_url)
-    # Its number is known, so what is registered is what can be asked.
-    deploy(
-        ModelVersion(
-            use_case=use_case, version=BASELINE, digest=package.digest, uri=uri, state="registered",
-            created_at=store.clock.now(), format=package.format,
-        )
+    made = ModelVersion(
+        use_case=use_case, version=BASELINE, digest=package.digest, uri=uri, state="registered",
+        created_at=store.clock.now(), format=package.format,
     )  # fmt: skip
+    first = store.version(use_case, BASELINE) is None
+    if first:
+        # Its number is known, so what is registered is what can be asked.
+        deploy(made)
     version = store.register_version(
         use_case, digest=package.digest, uri=uri, metrics={}, lengths=package.lengths, version=BASELINE,
         model_format=package.format,
     )  # fmt: skip
+    if not first:
+        # Who keeps model servers running goes by the store, and would bring the one before back.
+        deploy(made)
     if store.live_version(use_case) is None:
         store.set_state(use_case, version.version, "live", actor=ACTOR, reason="nothing else is live")
     return version

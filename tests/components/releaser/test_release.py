@@ -11,6 +11,7 @@ from components.releaser.release import Made, read_made, release_baseline, relea
 from ninefold.errors import PackageError
 from ninefold.fields import Input
 from ninefold.package import write_package
+from ninefold.records import ModelVersion
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.settings import settings
 from ninefold.signature import InputStatistics, PackageManifest, Signature
@@ -226,6 +227,22 @@ def test_the_baseline_does_not_take_the_place_of_a_live_model(store: Store, rele
     release_baseline("arrivals", _package(tmp_path / "m", "other baseline"), store=store, models_url=models)
     assert _states(store) == {0: "registered", 1: "live"}
     assert {path.name for path in (tmp_path / "models").iterdir()} > {v.digest for v in store.versions("arrivals")}
+
+
+def test_a_changed_baseline_is_registered_before_its_server_is_replaced(
+    store: Store, release: Release, tmp_path: Path
+) -> None:
+    """Who keeps servers running goes by the store: a server that it does not know would be replaced at once."""
+    release("one")
+    known: list[bool] = []
+
+    def deploy(version: ModelVersion) -> None:
+        kept = store.version("arrivals", version.version)
+        known.append(kept is not None and kept.digest == version.digest)
+
+    package = _package(tmp_path / "m", "other baseline")
+    release_baseline("arrivals", package, store=store, models_url=str(tmp_path / "models"), deploy=deploy)
+    assert known == [True]
 
 
 def test_a_package_with_one_byte_changed_is_not_released(store: Store, tmp_path: Path) -> None:
