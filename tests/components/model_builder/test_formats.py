@@ -151,7 +151,7 @@ def test_one_byte_changed_is_refused(make: Make, name: str) -> None:
 @pytest.mark.parametrize("name", ["pmml", "skops"])
 @pytest.mark.parametrize("kind", ["regression", "binary"])
 def test_the_same_search_gives_the_same_package(make: Make, tmp_path: Path, name: str, kind: str) -> None:
-    data = make(kind, rows=600, validation_rows=300, model_format=name)
+    data = make(kind, rows=300, validation_rows=200, model_format=name)
     first = built(data)
     data.models = str(tmp_path / "again")
     assert built(data).digest == first.digest
