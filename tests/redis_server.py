@@ -25,7 +25,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
         self.folder = folder
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +90,8 @@ def missing() -> str:
     return "" if shutil.which(PROGRAM) else "no Redis: no redis-server on the path; apt-get install redis-server"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
