@@ -127,7 +127,7 @@ def test_an_interrupted_run_leaves_no_process_and_is_recorded(here: Settings, nu
     pid = int(step.read_text())
     assert psutil.pid_exists(pid)
     started.send_signal(number)
-    _, said = started.communicate(timeout=30)
+    _, said = started.communicate(timeout=90)
     _eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     if number == signal.SIGKILL:
         _is_found_abandoned(here)
