@@ -11,17 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, logit
 
 from components.model_builder.families import Fitted
+from components.model_builder.families.link import Linked
 from components.model_builder.table import Array, Table, Task
 
 if TYPE_CHECKING:
     from components.model_builder.onnx_export import Graph
 
 ROUNDS = 40
-_NONE = 1e-15
-"""The least probability that has a logit."""
 _PATIENCE = 8
 """Rounds without a better value after which a selection ends."""
 
@@ -61,17 +59,7 @@ def select(
     return {place: kept.count(place) / len(kept) for place in dict.fromkeys(kept)}
 
 
-def linked(task: Task, answer: Array) -> Array:
-    """What is averaged: a model's answer, or its logit for a binary problem."""
-    return logit(np.clip(answer, _NONE, 1 - _NONE)) if task.objective == "logistic" else answer
-
-
-def unlinked(task: Task, average: Array) -> Array:
-    """From an average back to an answer."""
-    return np.asarray(expit(average)) if task.objective == "logistic" else average
-
-
-class Ensemble:
+class Ensemble(Linked):
     """A weighted average of models: of their logits for a binary problem.
 
     Args:
@@ -80,7 +68,7 @@ class Ensemble:
     """
 
     def __init__(self, task: Task, members: Sequence[tuple[float, Fitted]]) -> None:
-        self._task = task
+        super().__init__(task)
         self._members = tuple(members)
 
     @property
@@ -93,21 +81,12 @@ class Ensemble:
         """See ``Fitted.size``."""
         return sum(fitted.size for _, fitted in self._members)
 
-    def predict(self, table: Table) -> Array:
-        """See ``Fitted.predict``."""
-        return unlinked(self._task, self.raw(table))
-
     def raw(self, table: Table) -> Array:
         """See ``Fitted.raw``."""
         total = np.zeros(len(table))
         for weight, fitted in self._members:
             total += weight * fitted.raw(table)
         return total
-
-    def draw(self, graph: Graph) -> str:
-        """See ``Fitted.draw``."""
-        raw = self.draw_raw(graph)
-        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
 
     def draw_raw(self, graph: Graph) -> str:
         """See ``Fitted.draw_raw``."""

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from components.model_builder.calibration import Calibrated, calibration
-from components.model_builder.ensemble import Ensemble, linked, select, unlinked
+from components.model_builder.ensemble import Ensemble, select
 from components.model_builder.families import Answer, Control, Fitted
+from components.model_builder.families.link import linked, unlinked
 from components.model_builder.search import RESERVE, Budget, Found, Kept, Row
 from components.model_builder.table import Array, Table, Task
 
@@ -63,7 +64,7 @@ class _Member:
 def single(task: Task, found: Found, validation: Table, *, seed: int) -> Chosen:
     """The best model of a search as it was trained."""
     best = found.kept[0]
-    return _calibrated(task, validation, best.row, best.fitted, best.raw, {}, seed=seed)
+    return _calibrated(task, validation, best.row, best.fitted, best.answers, {}, seed=seed)
 
 
 def finished(task: Task, found: Found, train: Table, validation: Table, budget: Budget, *, seed: int) -> Chosen:
@@ -71,9 +72,9 @@ def finished(task: Task, found: Found, train: Table, validation: Table, budget: 
     members = _selected(task, found, validation, budget, ratio=1 + len(validation) / len(train), seed=seed)
     raw = np.zeros(len(validation))
     for member in members:
-        raw += member.weight * linked(task, member.kept.raw)
-    raw = unlinked(task, raw)
-    row = found.best if members[0].weight == 1.0 else _row(task, validation, members, raw)
+        raw += member.weight * linked(task, member.kept.answers)
+    answers = unlinked(task, raw)
+    row = found.best if members[0].weight == 1.0 else _row(task, validation, members, answers)
     _train_again(members, train.joined(validation), budget, ratio=1 + len(validation) / len(train), seed=seed)
     fitted: Fitted = Ensemble(task, [(one.weight / len(one.models), model) for one in members for model in one.models])
     notes = {
@@ -85,7 +86,7 @@ def finished(task: Task, found: Found, train: Table, validation: Table, budget: 
             for one in members
         ]
     }  # fmt: skip
-    return _calibrated(task, validation, row, fitted, raw, notes, seed=seed)
+    return _calibrated(task, validation, row, fitted, answers, notes, seed=seed)
 
 
 def _selected(task: Task, found: Found, validation: Table, budget: Budget, *, ratio: float, seed: int) -> list[_Member]:
@@ -101,7 +102,7 @@ def _selected(task: Task, found: Found, validation: Table, budget: Budget, *, ra
 
     costs = np.array([[one.fitted.microseconds, _SLOWER * ratio * one.row.seconds] for one in found.kept])
     weights = select(
-        np.array([linked(task, one.raw[rows]) for one in found.kept]), loss, costs=costs,
+        np.array([linked(task, one.answers[rows]) for one in found.kept]), loss, costs=costs,
         most=np.array([MOST_MICROSECONDS, budget.remaining]),
     )  # fmt: skip
     members = [_Member(found.kept[place], weight) for place, weight in weights.items()]
@@ -109,12 +110,12 @@ def _selected(task: Task, found: Found, validation: Table, budget: Budget, *, ra
     return members
 
 
-def _row(task: Task, validation: Table, members: list[_Member], raw: Array) -> Row:
+def _row(task: Task, validation: Table, members: list[_Member], answers: Array) -> Row:
     shares: dict[str, float] = {}
     for one in members:
         shares[one.kept.row.family] = shares.get(one.kept.row.family, 0.0) + one.weight
     return Row(
-        family="ensemble", params=shares, value=validation.score(task, raw),
+        family="ensemble", params=shares, value=validation.score(task, answers),
         seconds=sum(one.kept.row.seconds for one in members),
     )  # fmt: skip
 
@@ -151,9 +152,9 @@ def _end(members: list[_Member]) -> float:
 
 
 def _calibrated(
-    task: Task, validation: Table, row: Row, fitted: Fitted, raw: Array, notes: Mapping[str, Any], *, seed: int
+    task: Task, validation: Table, row: Row, fitted: Fitted, answers: Array, notes: Mapping[str, Any], *, seed: int
 ) -> Chosen:
-    told, curve = calibration(task, validation, linked(task, raw), seed=seed)
+    told, curve = calibration(task, validation, linked(task, answers), seed=seed)
     if told is not None:
         notes = {**notes, "calibration": told.to_json()}
     return Chosen(row=row, fitted=fitted if curve is None else Calibrated(fitted, curve), notes=notes)

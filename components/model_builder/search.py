@@ -127,14 +127,14 @@ class Kept:
         row: Its row of the leaderboard.
         family: What made it.
         fitted: The model.
-        raw: float64 [rows], before the offset is added.
+        answers: float64 [rows], before the offset is added.
         scoring: Seconds that predicting the validation set took.
     """
 
     row: Row
     family: Family
     fitted: Fitted
-    raw: Array
+    answers: Array
     scoring: float
 
 
@@ -283,8 +283,8 @@ def _try(
         return row, None
     stopped = over()
     scoring = monotonic()
-    raw = fitted.predict(validation)
-    value = validation.score(task, raw)
+    answers = fitted.predict(validation)
+    value = validation.score(task, answers)
     ended = monotonic()
     # The parity gate predicts the same rows twice, once on a single thread; export takes about as long.
     budget.keep(RESERVE + 6 * (ended - scoring))
@@ -293,4 +293,4 @@ def _try(
     record.seconds.append(ended - started)
     outcome: Literal["finished", "stopped"] = "stopped" if stopped else "finished"
     row = Row(family=record.family.name, params=params, value=value, seconds=ended - started, outcome=outcome)
-    return row, Kept(row=row, family=record.family, fitted=fitted, raw=raw, scoring=ended - scoring)
+    return row, Kept(row=row, family=record.family, fitted=fitted, answers=answers, scoring=ended - scoring)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.model_builder.families import Control, HopelessTrial
+from components.model_builder.families.link import Linked
 from components.model_builder.families.trees import draw_trees
 from components.model_builder.table import Array, Objective, Table, Task
 
@@ -56,11 +57,11 @@ def encoded(table: Table, codes: list[dict[str, float]]) -> Array:
     return np.hstack(columns)
 
 
-class BoostedTrees:
+class BoostedTrees(Linked):
     """A trained booster with its category codes."""
 
     def __init__(self, task: Task, booster: lightgbm.Booster, codes: list[dict[str, float]], threads: int) -> None:
-        self._task = task
+        super().__init__(task)
         self._booster = booster
         self._codes = codes
         self._threads = threads
@@ -96,18 +97,13 @@ class BoostedTrees:
             self._booster.predict(columns, num_iteration=self.rounds, num_threads=self._threads, raw_score=raw)
         )
 
-    def draw(self, graph: Graph) -> str:
-        """See ``Fitted.draw``."""
-        raw = self.draw_raw(graph)
-        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
-
     def draw_raw(self, graph: Graph) -> str:
         """See ``Fitted.draw_raw``."""
         parts = ["numbers"] if self._task.names("number") else []
         if self._codes:
             parts.append(graph.coded(self._codes, default=math.nan))
         matrix = graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
-        trees = self._booster.dump_model(num_iteration=self.rounds)["tree_info"]
+        trees, _ = self.parts
         return graph.op("Reshape", [draw_trees(graph, matrix, trees), graph.constant(np.array([-1]))])
 
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit
 
 from components.model_builder.families import Control
 from components.model_builder.families.boosting import (
@@ -26,6 +25,7 @@ from components.model_builder.families.boosting import (
     watched,
 )
 from components.model_builder.families.linear import Linear, LinearModel
+from components.model_builder.families.link import Linked
 from components.model_builder.table import Array, Table, Task
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ _LINE = ("alpha", "knots", "min_count")
 """Parameters of the linear model; the others are the trees'."""
 
 
-class LayeredTrees:
+class LayeredTrees(Linked):
     """A linear model, and trees that were begun at its answer."""
 
     def __init__(self, task: Task, line: LinearModel, trees: BoostedTrees, *, bent: bool) -> None:
-        self._task = task
+        super().__init__(task)
         self._line = line
         self._trees = trees
         self._bent = bent
@@ -63,20 +63,10 @@ class LayeredTrees:
         """See ``Fitted.size``."""
         return self._line.size + self._trees.size
 
-    def predict(self, table: Table) -> Array:
-        """See ``Fitted.predict``."""
-        raw = self.raw(table)
-        return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
-
     def raw(self, table: Table) -> Array:
         """See ``Fitted.raw``."""
         found = self._line.raw(table) + self._trees.raw(table)
         return np.exp(found) if self._bent else found
-
-    def draw(self, graph: Graph) -> str:
-        """See ``Fitted.draw``."""
-        raw = self.draw_raw(graph)
-        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
 
     def draw_raw(self, graph: Graph) -> str:
         """See ``Fitted.draw_raw``."""

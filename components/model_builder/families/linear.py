@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from components.model_builder.families import Control
 from components.model_builder.families.design import Design
+from components.model_builder.families.link import Linked
 from components.model_builder.table import Array, Objective, Table, Task
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ _ROUNDED = 0.02
 """Absolute errors below this share of the goal's deviation are rounded off, so that the loss has a slope everywhere."""
 
 
-class LinearModel:
+class LinearModel(Linked):
     """Coefficients over a design, in the goal's unit (logits for a binary problem)."""
 
     def __init__(self, task: Task, design: Design, intercept: float, dense: Array, sparse: Array) -> None:
-        self._task = task
+        super().__init__(task)
         self._design = design
         self._intercept = intercept
         self._dense = dense
@@ -55,20 +56,10 @@ class LinearModel:
         # A word's entry in its dictionary is much more than its coefficient.
         return self._dense.nbytes + 200 * len(self._sparse)
 
-    def predict(self, table: Table) -> Array:
-        """See ``Fitted.predict``."""
-        raw = self.raw(table)
-        return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
-
     def raw(self, table: Table) -> Array:
         """See ``Fitted.raw``."""
         dense, sparse = self._design.matrices(table)
         return np.asarray(dense @ self._dense + sparse @ self._sparse + self._intercept)
-
-    def draw(self, graph: Graph) -> str:
-        """See ``Fitted.draw``."""
-        total = self.draw_raw(graph)
-        return graph.op("Sigmoid", [total]) if self._task.objective == "logistic" else total
 
     def draw_raw(self, graph: Graph) -> str:
         """See ``Fitted.draw_raw``."""

@@ -19,6 +19,7 @@ from scipy.special import expit
 from components.model_builder.families import Control, HopelessTrial
 from components.model_builder.families.design import Design
 from components.model_builder.families.linear import frame_of, loss_of
+from components.model_builder.families.link import Linked
 from components.model_builder.table import Array, Table, Task
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ _PRUNE_FROM = 0.5
 """Share of the epochs before which a fit says nothing of itself: the step is still too long."""
 
 
-class Network:
+class Network(Linked):
     """Trained layers over a design, in the goal's unit (logits for a binary problem)."""
 
     def __init__(
         self, task: Task, design: Design, layers: list[tuple[Array, Array]], centre: float, scale: float
     ) -> None:
-        self._task = task
+        super().__init__(task)
         self._design = design
         self._layers = layers
         self._centre = centre
@@ -58,11 +59,6 @@ class Network:
         """See ``Fitted.size``."""
         return sum(weight.nbytes + bias.nbytes for weight, bias in self._layers)
 
-    def predict(self, table: Table) -> Array:
-        """See ``Fitted.predict``."""
-        raw = self.raw(table)
-        return np.asarray(expit(raw)) if self._task.objective == "logistic" else raw
-
     def raw(self, table: Table) -> Array:
         """See ``Fitted.raw``."""
         dense, sparse = self._design.matrices(_without_texts(table))
@@ -72,11 +68,6 @@ class Network:
         for weight, bias in self._layers[1:]:
             raw = (raw * expit(raw)) @ weight + bias
         return np.asarray(self._centre + self._scale * raw[:, 0].astype(np.float64))
-
-    def draw(self, graph: Graph) -> str:
-        """See ``Fitted.draw``."""
-        raw = self.draw_raw(graph)
-        return graph.op("Sigmoid", [raw]) if self._task.objective == "logistic" else raw
 
     def draw_raw(self, graph: Graph) -> str:
         """See ``Fitted.draw_raw``."""
