@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.model_builder import conformal
-from components.model_builder.families.boosting import encoded, vocabularies
+from components.model_builder.families import Control
+from components.model_builder.families.boosting import (
+    draw_encoded,
+    encoded,
+    load_lightgbm,
+    vocabularies,
+    watched,
+)
 from components.model_builder.families.trees import draw_trees
 from components.model_builder.table import Array, Table, Task
 from ninefold.errors import DataError
@@ -30,7 +37,6 @@ SHARE = 0.2
 
 _STOPPING_SHARE = 0.1
 _MAX_ROUNDS = 2_000
-_PATIENCE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +73,7 @@ class FittedInterval:
         Returns:
             Names of the lower and the upper bound, float32 [N].
         """
-        parts = ["numbers"] if graph.takes("number") else []
-        if self.codes:
-            parts.append(graph.coded(self.codes, default=math.nan))
-        matrix = graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
+        matrix = draw_encoded(graph, self.codes)
         forests = [booster.dump_model(num_iteration=booster.best_iteration)["tree_info"] for booster in self.boosters]
         quantiles = draw_trees(graph, matrix, [tree for forest in forests for tree in forest], _targets(forests))
         axis = graph.constant(np.array([1]))
@@ -155,8 +158,6 @@ def _quantile(
     threads: int,
     out_of_time: Callable[[], bool],
 ) -> lightgbm.Booster:
-    import lightgbm as lgb
-
     rows = len(train)
     params: dict[str, Any] = {
         "objective": "quantile",
@@ -179,7 +180,7 @@ def _quantile(
     places = list(range(columns.shape[1] - categories, columns.shape[1]))
 
     def part(chosen: Array, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
-        return lgb.Dataset(
+        return load_lightgbm().Dataset(
             columns[chosen],
             train.goal[chosen],
             weight=train.weight[chosen],
@@ -189,17 +190,5 @@ def _quantile(
         )
 
     learned = part(~stopping)
-    best, best_round = math.inf, 0
-
-    def watch(env: Any) -> None:
-        nonlocal best, best_round
-        loss = env.evaluation_result_list[0][2]
-        if loss < best:
-            best, best_round = loss, env.iteration
-        if env.iteration - best_round >= _PATIENCE or out_of_time():
-            raise lgb.callback.EarlyStopException(best_round, env.evaluation_result_list)
-
-    booster = lgb.train(params, learned, _MAX_ROUNDS, valid_sets=[part(stopping, reference=learned)], callbacks=[watch])
-    if booster.best_iteration <= 0:
-        booster.best_iteration = best_round + 1
-    return booster
+    control = Control(out_of_time, lambda step, value: False)
+    return watched(params, learned, part(stopping, reference=learned), control, most=_MAX_ROUNDS)

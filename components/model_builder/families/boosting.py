@@ -39,6 +39,16 @@ _WATCHED = {"auc": "auc", "mae": "l1", "median_ae": "l1", "accuracy": "binary_er
 _LOSSES: dict[Objective, str] = {"absolute": "l1", "squared": "l2", "logistic": "binary_logloss"}
 
 
+def load_lightgbm() -> Any:
+    """LightGBM, which takes seconds to import."""
+    # Threads that spin while they wait make a fit ten times as long wherever something else wants a core. It is read
+    # once, when the library is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import lightgbm
+
+    return lightgbm
+
+
 def vocabularies(categories: Array) -> list[dict[str, float]]:
     """For each category column, category → code, from 1 on, most frequent first."""
     found = []
@@ -55,6 +65,14 @@ def encoded(table: Table, codes: list[dict[str, float]]) -> Array:
     for place, known in enumerate(codes):
         columns.append(np.array([known.get(value, math.nan) for value in table.categories[:, place]])[:, None])
     return np.hstack(columns)
+
+
+def draw_encoded(graph: Graph, codes: list[dict[str, float]]) -> str:
+    """As ``encoded``, inside a graph: the name of what trees look at."""
+    parts = ["numbers"] if graph.takes("number") else []
+    if codes:
+        parts.append(graph.coded(codes, default=math.nan))
+    return graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
 
 
 class BoostedTrees(Linked):
@@ -99,10 +117,7 @@ class BoostedTrees(Linked):
 
     def draw_raw(self, graph: Graph) -> str:
         """See ``Fitted.draw_raw``."""
-        parts = ["numbers"] if self._task.names("number") else []
-        if self._codes:
-            parts.append(graph.coded(self._codes, default=math.nan))
-        matrix = graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
+        matrix = draw_encoded(graph, self._codes)
         trees, _ = self.parts
         return graph.op("Reshape", [draw_trees(graph, matrix, trees), graph.constant(np.array([-1]))])
 
@@ -161,12 +176,8 @@ class Boosting:
             start: Where boosting begins for each row; None for a constant.
             reference: Whose bins are taken.
         """
-        # Threads that spin while they wait make a fit ten times as long wherever something else wants a core.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        import lightgbm as lgb
-
         numbers = table.numbers.shape[1]
-        return lgb.Dataset(
+        return load_lightgbm().Dataset(
             encoded(table, codes), table.goal if goal is None else goal, weight=table.weight, init_score=start,
             reference=reference, params=self.fixed, categorical_feature=list(range(numbers, numbers + len(codes))),
         )  # fmt: skip
@@ -222,15 +233,26 @@ class Boosting:
 
 
 def watched(
-    params: Mapping[str, Any], train: lightgbm.Dataset, validation: lightgbm.Dataset, control: Control
+    params: Mapping[str, Any],
+    train: lightgbm.Dataset,
+    validation: lightgbm.Dataset,
+    control: Control,
+    *,
+    most: int = MAX_ROUNDS,
 ) -> lightgbm.Booster:
     """A booster of as many rounds as made the validation value better, or as time allowed.
+
+    Args:
+        params: LightGBM's.
+        train: What is learnt from.
+        validation: What is watched.
+        control: Ends it.
+        most: Rounds that it may have.
 
     Raises:
         HopelessTrial: The control said so.
     """
-    import lightgbm as lgb
-
+    lgb = load_lightgbm()
     best, best_round = math.inf, 0
 
     def watch(env: Any) -> None:
@@ -244,7 +266,7 @@ def watched(
         if env.iteration - best_round >= PATIENCE or control.out_of_time():
             raise lgb.callback.EarlyStopException(best_round, env.evaluation_result_list)
 
-    booster = lgb.train(dict(params), train, MAX_ROUNDS, valid_sets=[validation], callbacks=[watch])
+    booster = lgb.train(dict(params), train, most, valid_sets=[validation], callbacks=[watch])
     if booster.best_iteration <= 0:
         booster.best_iteration = best_round + 1
     return booster
@@ -252,7 +274,7 @@ def watched(
 
 def counted(params: Mapping[str, Any], train: lightgbm.Dataset, rounds: int, control: Control) -> lightgbm.Booster:
     """A booster of so many rounds, or as time allowed."""
-    import lightgbm as lgb
+    lgb = load_lightgbm()
 
     def watch(env: Any) -> None:
         if control.out_of_time():
