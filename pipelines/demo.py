@@ -6,7 +6,6 @@ pipelines cached stays, so that it is quicker.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from ninefold.errors import StepFailed
 from ninefold.settings import Settings, settings
 from ninefold.store import Run
 from ninefold.usecase import load_use_case
-from pipelines.demo_home import own_log, shown_home, start_over, stopped_when_interrupted
+from pipelines.demo_home import own_log, say_what_it_took, shown_home, start_over, stopped_when_interrupted
 from pipelines.demo_words import (
     decision_words,
     effects_table,
@@ -79,10 +78,7 @@ def run_demo(console: Console, *, max_training_time: float | None, short: bool) 
             told.trap()
         told.afterwards()
         told.end()
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
-    console.print(
-        f"{time.monotonic() - started:.0f} s; the largest process had {peak:.1f} GB.", highlight=False, soft_wrap=True
-    )
+    say_what_it_took(console, started)
     _next_steps(console, here, story)
 
 

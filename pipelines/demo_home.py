@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import resource
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +57,19 @@ def start_over(console: Console, here: Settings) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in here.home.glob("store.db*"):
         path.unlink()
+
+
+def say_what_it_took(console: Console, started: float) -> None:
+    """Time and memory.
+
+    Args:
+        console: Where to.
+        started: When the demo began, by ``time.monotonic``.
+    """
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
+    console.print(
+        f"{time.monotonic() - started:.0f} s; the largest process had {peak:.1f} GB.", highlight=False, soft_wrap=True
+    )
 
 
 def shown_home(here: Settings) -> Path:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ninefold.errors import ConfigurationError
 from ninefold.metrics import compute
 from ninefold.settings import Settings, settings
 from ninefold.store import open_store
-from pipelines.demo_home import own_log, shown_home, start_over, stopped_when_interrupted
+from pipelines.demo_home import own_log, say_what_it_took, shown_home, start_over, stopped_when_interrupted
 from pipelines.labelling_story import EXPERT, Held, LabellingStory, Learned
 from pipelines.progress import step_lines, working
 from serving.supervisor.addresses import curl_line
@@ -74,7 +73,7 @@ def run_labelling_demo(console: Console, *, max_training_time: float | None = No
         told.labels(picks)
         words = f"the {first:,} labels, and {len(picks):,} that the store holds now"
         told.verdict(weak, told.learn("5  Learn again", words, first + len(picks)), picks, draws)
-        console.print(f"{time.monotonic() - started:.0f} s; the largest process had {_peak():.1f} GB.", highlight=False)
+        say_what_it_took(console, started)
         _next_steps(console, here)
 
 
@@ -212,10 +211,6 @@ def _home() -> Settings:
             remedy="Unset NINEFOLD_STORE_URL.",
         )
     return here
-
-
-def _peak() -> float:
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
 
 
 def _next_steps(console: Console, here: Settings) -> None:

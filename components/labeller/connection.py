@@ -16,7 +16,7 @@ from pathlib import Path
 from components.labeller.label_studio import LabelStudio
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError
-from ninefold.labelling.webhook import SECRET_HEADER, webhook_secret
+from ninefold.labelling.webhook import ACTIONS, SECRET_HEADER, webhook_secret
 from ninefold.settings import Settings
 
 ADMINISTRATOR = "admin@localhost"
@@ -105,5 +105,5 @@ def webhook(settings: Settings, use_case: str, project: int) -> dict[str, object
         "send_for_all_actions": False,
         "headers": {SECRET_HEADER: secret},
         "is_active": True,
-        "actions": ["ANNOTATION_CREATED", "ANNOTATION_UPDATED"],
+        "actions": sorted(ACTIONS),
     }
