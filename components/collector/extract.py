@@ -17,6 +17,7 @@ import orjson
 
 from components.collector.source import check
 from components.featurizer.entity_keys import entity_keys
+from components.labeller.label_weights import label_weights
 from ninefold.dataset import REQUEST
 from ninefold.fields import Field
 from ninefold.truths import SOURCE, standing_rows
@@ -80,20 +81,6 @@ def extract(use_case: UseCase, store: Store, folder: Path) -> dict[str, Any]:
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     return summary
-
-
-def label_weights(store: Store, use_case: str) -> dict[str, float]:
-    """Key → what its label stands for, of the keys that labellers told a truth of; empty where nobody was asked."""
-    from components.labeller.sampling.weights import weights_of
-
-    tasks = store.label_tasks(use_case)
-    if not tasks:
-        return {}
-    import polars as pl
-
-    asked = pl.DataFrame(pl.from_arrow(store.arrow("predictions", use_case))).group_by("key")
-    first = asked.agg(pl.col("received_at").cast(pl.Datetime("us", "UTC")).min())
-    return weights_of(tasks, store.labellers_truths(use_case), dict(first.iter_rows()))
 
 
 def _weights_frame(weights: Mapping[str, float]) -> pl.DataFrame:

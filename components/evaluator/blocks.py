@@ -103,22 +103,34 @@ def without_each_block(
     metric = definition(name)
     truths, predictions = checked(truth, prediction, metric.problem)
     weights = checked_weight(weight, len(truths))
-    count = int(places.max()) + 1
     if isinstance(metric, OfMeans):
-        terms = metric.terms(truths, predictions) * weights
-        sums = np.stack([np.bincount(places, weights=t, minlength=count) for t in terms])
-        total = sums.sum(axis=1)
-        value = float(metric.value(total / weights.sum()))
-        left = weights.sum() - np.bincount(places, weights=weights, minlength=count)
-        means = np.full(sums.shape, np.nan)
-        np.divide(total[:, None] - sums, left, out=means, where=left > 0)
-        return value, np.asarray(metric.value(means), dtype=float)
+        means, without = means_without_each_block(metric.terms(truths, predictions), places, weights)
+        return float(metric.value(means)), np.asarray(metric.value(without), dtype=float)
     if name == "auc":
-        return _auc_without_each_block(truths, predictions, places, count, weights)
+        return _auc_without_each_block(truths, predictions, places, int(places.max()) + 1, weights)
     raise ConfigurationError(
         f"{name!r} has no interval over blocks: the jackknife does not hold for it.",
         remedy="Declare another metric for search and gates; it can still be reported.",
     )
+
+
+def means_without_each_block(terms: Array, places: Array, weight: Array) -> tuple[Array, Array]:
+    """Weighted means over all rows, and over all but each block.
+
+    Args:
+        terms: [means, rows].
+        places: [rows], each row's block, from 0.
+        weight: [rows], not negative, and not all 0.
+
+    Returns:
+        [means], and [means, blocks] without that block; NaN where nothing is left.
+    """
+    mass = np.bincount(places, weights=weight)
+    sums = np.stack([np.bincount(places, weights=t * weight, minlength=len(mass)) for t in terms])
+    total, left = sums.sum(axis=1), weight.sum() - mass
+    without = np.full(sums.shape, np.nan)
+    np.divide(total[:, None] - sums, left, out=without, where=left > 0)
+    return total / weight.sum(), without
 
 
 def _auc_without_each_block(

@@ -6,14 +6,13 @@ are told, with their intervals over blocks, and by slice: a promise that is kept
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.evaluator.blocks import Interval, effective_blocks, jackknife
+from components.evaluator.blocks import Interval, effective_blocks, jackknife, means_without_each_block
 from components.evaluator.slices import SMALL_SLICE_ROWS, slice_rows
 from ninefold.errors import DataError
 from ninefold.fields import Columns
@@ -154,9 +153,5 @@ def interval_quality(
 def _mean(values: Array, blocks: Array, weight: Array, *, weighted: bool) -> Interval:
     """A mean with its interval over blocks."""
     _, places = np.unique(blocks, return_inverse=True)
-    mass, sums = np.bincount(places, weights=weight), np.bincount(places, weights=weight * values)
-    value = float(sums.sum() / mass.sum())
-    if len(mass) < 2:
-        return Interval(value, math.nan, math.nan)
-    without = (sums.sum() - sums) / (mass.sum() - mass)
-    return jackknife(value, without, effective=effective_blocks(places, weight) if weighted else None)
+    (value,), (without,) = means_without_each_block(values[None], places, weight)
+    return jackknife(float(value), without, effective=effective_blocks(places, weight) if weighted else None)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 
 from components.collector.extract import frame_of
 from components.evaluator.evaluation import Evaluation, evaluate
-from components.labeller.sampling.weights import weights_of
+from components.labeller.label_weights import label_weights
 from ninefold.dataset import columns_of
 from ninefold.records import Prediction
 from ninefold.store.store import Store
@@ -27,16 +25,10 @@ def estimate(store: Store, use_case: UseCase) -> Evaluation | None:
     """
     live = store.live_version(use_case.name)
     version = live.version if live is not None else 0
-    first: dict[str, datetime] = {}
-    mine: dict[str, Prediction] = {}
-    for one in store.predictions(use_case.name):
-        if one.cohort == "shadow":
-            continue
-        first.setdefault(one.key, one.received_at)
-        if one.version == version:
-            mine[one.key] = one
+    answered = (one for one in store.predictions(use_case.name) if one.cohort != "shadow" and one.version == version)
+    mine: dict[str, Prediction] = {one.key: one for one in answered}
     truths = store.labellers_truths(use_case.name)
-    weights = weights_of(store.label_tasks(use_case.name), truths, first)
+    weights = label_weights(store, use_case.name)
     rows = [key for key, weight in weights.items() if weight > 0 and key in mine]
     if not rows:
         return None

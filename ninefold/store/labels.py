@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ninefold.labels import Annotation, LabelTask
 from ninefold.store.database import Database
 from ninefold.store.rows import Kind, finite, from_micros, text_of, to_micros
-from ninefold.store.tables import annotators, label_annotations, label_tasks, truths
+from ninefold.store.tables import annotators, label_annotations, label_tasks, predictions, truths
 from ninefold.store.tombstones import erased_keys
 from ninefold.store.writing import Written, write
 
@@ -84,6 +85,17 @@ class Labels(Database):
         with self.reading() as connection:
             query = sa.select(truths.c.key, truths.c.value).where(*where).order_by(*order)
             return {row.key: row.value for row in connection.execute(query)}
+
+    def first_asked(self, use_case: str) -> dict[str, datetime]:
+        """Key → when it was first predicted, of the keys that experts were asked about."""
+        asked = sa.select(label_tasks.c.key).where(label_tasks.c.use_case == use_case)
+        query = (
+            sa.select(predictions.c.key, sa.func.min(predictions.c.received_at_us).label("first"))
+            .where(predictions.c.use_case == use_case, predictions.c.key.in_(asked))
+            .group_by(predictions.c.key)
+        )
+        with self.reading() as connection:
+            return {row.key: from_micros(row.first) for row in connection.execute(query)}
 
     def record_annotators(self, people: Mapping[int, str]) -> None:
         """Keeps who Label Studio's people are: number → name; a number that is known gets the new name."""
