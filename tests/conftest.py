@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,16 +25,22 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     settings.cache_clear()
 
 
-def _beside(name: str) -> ModuleType:
-    """A module of this folder, by path: the tests are no package, and the root is not on the path."""
-    known = f"ninefold_tests_{name}"
+def _beside(name: str, folder: Path = Path(__file__).parent) -> ModuleType:
+    """A module of a folder, by path: the tests are no package, and the root is not on the path."""
+    known = f"ninefold_{folder.name}_{name}"
     if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(known, Path(__file__).parent / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(known, folder / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[known] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[known]
+
+
+@pytest.fixture(scope="session")
+def beside() -> Callable[[str, Path], ModuleType]:
+    """A module of another folder of the tests: its name and the folder."""
+    return _beside
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,14 +43,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
-def cluster_module() -> ModuleType:
+def cluster_module(beside: Callable[[str, Path], ModuleType]) -> ModuleType:
     """How tests get a namespace on a cluster."""
-    spec = importlib.util.spec_from_file_location("ninefold_tests_cluster", ROOT / "tests" / "cluster.py")
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside("cluster", ROOT / "tests")
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -20,16 +18,8 @@ from ninefold.store import Store, open_store
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def _beside(name: str) -> ModuleType:
-    # By path: the tests are no package.
-    known = f"ninefold_labeller_{name}"
-    if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(known, Path(__file__).parent / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[known] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[known]
+HERE = Path(__file__).parent
+Beside = Callable[[str, Path], ModuleType]
 
 
 def reviews(count: int) -> list[Prediction]:
@@ -62,9 +52,9 @@ def store(_filled: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def studio(monkeypatch: pytest.MonkeyPatch, beside: Beside) -> Iterator[Any]:
     """A stand-in for Label Studio, which the settings name."""
-    module = _beside("standin")
+    module = beside("standin", HERE)
     with module.stand_in() as running:
         monkeypatch.setenv("NINEFOLD_LABELLING__URL", running.url)
         monkeypatch.setenv("NINEFOLD_LABELLING__TOKEN", module.TOKEN)
@@ -73,6 +63,6 @@ def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def browsing() -> Any:
+def browsing(beside: Beside) -> Any:
     """The module ``browser``."""
-    return _beside("browser")
+    return beside("browser", HERE)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,21 +13,9 @@ import pytest
 from ninefold.store import Store, open_store
 
 
-def _postgresql() -> Any:
-    # By path: the tests are no package, and the root is not on the path.
-    path = Path(__file__).parents[2] / "postgresql.py"
-    spec = importlib.util.spec_from_file_location("ninefold_tests_postgresql", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[Any]:
-    with _postgresql().running() as server:
+def postgresql_server(beside: Callable[[str, Path], ModuleType]) -> Iterator[Any]:
+    with beside("postgresql", Path(__file__).parents[2]).running() as server:
         yield server
 
 
