@@ -68,6 +68,10 @@ class Predictor(Protocol):
         ...
 
 
+_FILES = {"baseline": (), **{name: (file,) for name, file in MODELS.items()}, "skops": (MODELS["skops"], ENVIRONMENT)}
+"""Format → the files without which there is nothing to ask."""
+
+
 def load_predictor(folder: str | Path, digest: str) -> Predictor:
     """Verifies a package and loads the bytes that were verified.
 
@@ -81,29 +85,26 @@ def load_predictor(folder: str | Path, digest: str) -> Predictor:
         ConfigurationError: What reads the package's format is not installed here, or in another version.
     """
     manifest, files = read_package(folder, digest)
-    try:
-        return predictor_of(manifest, files)
-    except KeyError as error:
-        raise PackageError(
-            f"{folder} has format {manifest.format!r} and no {error.args[0]}; it can't be loaded."
-        ) from error
+    missing = [name for name in _FILES.get(manifest.format, ("file of that format",)) if name not in files]
+    if missing:
+        raise PackageError(f"{folder} has format {manifest.format!r} and no {missing[0]}; it can't be loaded.")
+    return predictor_of(manifest, files)
 
 
 def predictor_of(manifest: PackageManifest, files: Mapping[str, bytes]) -> Predictor:
     """What answers for a package's files, by the format that its manifest names.
 
     Args:
-        manifest: The manifest.
-        files: File name → content, verified.
+        manifest: The manifest, of a format that there is.
+        files: File name → content, verified; those of the format are there.
 
     Raises:
-        KeyError: The format's file is not among them; or there is no such format.
         ConfigurationError: What reads the format is not installed here.
         PackageError: The files are not what the signature says, or hold what is not read.
     """
     if manifest.format == "baseline":
         return BaselinePredictor(manifest)
-    model = files[MODELS.get(manifest.format, "file of that format")]
+    model = files[MODELS[manifest.format]]
     if manifest.format == "pmml":
         from ninefold.package.pmml import PmmlPredictor
 
