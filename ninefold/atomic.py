@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -28,4 +30,23 @@ def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside the file for somebody else to write to, as a library that writes Parquet; then it is renamed.
+
+    Args:
+        path: The file; its folder exists.
+
+    Raises:
+        OSError: It can't be renamed. The old file stands, and nothing lies beside it, whatever went wrong.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ninefold.atomic import replacing
 from ninefold.errors import DataError
 from ninefold.fields import Columns, Metric
 from ninefold.signature import Signature
@@ -96,9 +97,8 @@ def write_dataset(uri: str, frame: pl.DataFrame, card: DatasetCard) -> None:
     """Writes a data set, whole or not at all."""
     path = local_path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    frame.write_parquet(temporary, metadata={_CARD: json.dumps(card.to_json())})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        frame.write_parquet(temporary, metadata={_CARD: json.dumps(card.to_json())})
 
 
 def read_card(uri: str) -> DatasetCard:

@@ -112,26 +112,26 @@ class Field:
             case "number" | "integer":
                 # bool is an int in Python, and never a number in JSON.
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
-                    raise InvalidInput(name, f"{_quote(value)} is not a number.", remedy="Send a JSON number.")
+                    raise InvalidInput(name, f"{quote(value)} is not a number.", remedy="Send a JSON number.")
                 try:
                     number = float(value)
                 except OverflowError:
                     number = math.inf
                 if not math.isfinite(number):
-                    raise InvalidInput(name, f"{_quote(value)} is not finite.", remedy="Send a finite number.")
+                    raise InvalidInput(name, f"{quote(value)} is not finite.", remedy="Send a finite number.")
                 if self.kind == "integer" and not number.is_integer():
-                    raise InvalidInput(name, f"{_quote(value)} is not whole.", remedy="Send a whole number.")
+                    raise InvalidInput(name, f"{quote(value)} is not whole.", remedy="Send a whole number.")
                 return number
             case "boolean":
                 if not isinstance(value, bool):
-                    raise InvalidInput(name, f"{_quote(value)} is not a boolean.", remedy="Send true or false.")
+                    raise InvalidInput(name, f"{quote(value)} is not a boolean.", remedy="Send true or false.")
                 return float(value)
             case "time":
                 if isinstance(value, datetime):
                     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
                 if not isinstance(value, str):
                     raise InvalidInput(
-                        name, f"{_quote(value)} is not a time.", remedy="Send a string such as 2013-07-01T12:30:00Z."
+                        name, f"{quote(value)} is not a time.", remedy="Send a string such as 2013-07-01T12:30:00Z."
                     )
                 return parse_instant(value, field=name)
             case "category" | "text":
@@ -139,7 +139,7 @@ class Field:
 
     def _check_string(self, value: Any, name: str) -> str:
         if not isinstance(value, str):
-            raise InvalidInput(name, f"{_quote(value)} is not a string.", remedy="Send a JSON string.")
+            raise InvalidInput(name, f"{quote(value)} is not a string.", remedy="Send a JSON string.")
         longest = MAX_TEXT_LENGTH if self.kind == "text" else MAX_CATEGORY_LENGTH
         if len(value) > longest:
             raise InvalidInput(name, f"is {len(value):,} characters long.", remedy=f"Send at most {longest:,}.")
@@ -148,11 +148,11 @@ class Field:
             raise InvalidInput(name, "holds the character NUL.", remedy="Leave it out.")
         if self.categories is not None and value not in self.categories:
             raise InvalidInput(
-                name, f"{_quote(value)} is not one of its values.", remedy=f"Send one of {', '.join(self.categories)}."
+                name, f"{quote(value)} is not one of its values.", remedy=f"Send one of {', '.join(self.categories)}."
             )
         if self.pattern is not None and re.fullmatch(self.pattern, value) is None:
             raise InvalidInput(
-                name, f"{_quote(value)} does not match {self.pattern}.", remedy=f"Send a value like {self.example!r}."
+                name, f"{quote(value)} does not match {self.pattern}.", remedy=f"Send a value like {self.example!r}."
             )
         return value
 
@@ -171,7 +171,8 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _quote(value: Any) -> str:
+def quote(value: Any) -> str:
+    """A value in a message: at most 60 characters of it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluator.disclosure import MOST_EVALUATIONS
+from ninefold.atomic import replacing
 from ninefold.errors import LimitReached, NotFound
 from ninefold.records import derived_id
 
@@ -78,9 +79,8 @@ class Told:
         """Keeps what is about to be told."""
         path = self._folder / use_case / test_set / _name(caller) / f"{evaluation_id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".writing")
-        temporary.write_text(json.dumps(answer))
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(answer))
 
 
 def _name(caller: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ninefold.atomic import replacing
 from ninefold.dataset import INPUT, REQUEST, DatasetCard, columns_of, local_path, read_card, read_dataset, to_numpy
 from ninefold.errors import DataError, InvalidInput, NotFound
 from ninefold.fields import Columns, Input
@@ -149,9 +150,8 @@ def register_test_set(settings: Settings, use_case: str, name: str, uri: str) ->
     path = test_sets_folder(settings, use_case) / f"{_checked(name)}.parquet"
     read_card(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    shutil.copyfile(local_path(uri), temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        shutil.copyfile(local_path(uri), temporary)
     return path
 
 

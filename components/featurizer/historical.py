@@ -16,6 +16,7 @@ import polars as pl
 
 from components.featurizer.entity_keys import entity_keys
 from feature_repo.files import source_path
+from ninefold.atomic import replacing
 from ninefold.dataset import FEATURE, INPUT, REQUEST, DatasetCard, columns_of
 from ninefold.errors import DataError
 from ninefold.features import FeatureView, window_feature_view, with_lengths
@@ -168,9 +169,8 @@ def write_changelogs(use_case: UseCase, lengths: Mapping[str, str] | None, setti
             continue
         rows = changelog(pl.read_parquet(stream), window).sort(KNOWN_AT)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.writing")
-        rows.write_parquet(temporary, metadata={_FINGERPRINT: fingerprint})
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            rows.write_parquet(temporary, metadata={_FINGERPRINT: fingerprint})
 
 
 def _newest(path: Path) -> datetime:

@@ -21,7 +21,7 @@ import structlog
 from components.featurizer.historical import featurize
 from components.monitor.drift import Bins, against_the_rest, calibrate, trailing_psi
 from components.monitor.windows import LENGTHS, badness, floor
-from ninefold.atomic import replace_file
+from ninefold.atomic import replace_file, replacing
 from ninefold.clock import format_instant
 from ninefold.dataset import FEATURE, INPUT, columns_of
 from ninefold.errors import NinefoldError
@@ -277,9 +277,8 @@ def _keep(reference: Reference, stem: Path) -> None:
         "trained": dict(reference.trained),
         "missing": reference.missing,
     }
-    temporary = stem.with_suffix(".writing")
-    reference.sample.write_parquet(temporary)
-    temporary.replace(stem.with_suffix(".parquet"))
+    with replacing(stem.with_suffix(".parquet")) as temporary:
+        reference.sample.write_parquet(temporary)
     replace_file(stem.with_suffix(".json"), json.dumps(document).encode())
 
 

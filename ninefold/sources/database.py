@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+from ninefold.atomic import replacing
 from ninefold.errors import ConfigurationError, DataError
 from ninefold.settings import settings
 from ninefold.sources.cells import Cells
@@ -223,9 +224,8 @@ class Database:
 
     def _keep(self, frame: pl.DataFrame) -> None:
         self.kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.kept.with_name(f".{os.getpid()}.writing")
-        frame.write_parquet(temporary, metadata={_NOTE: self._digest()})
-        temporary.replace(self.kept)
+        with replacing(self.kept) as temporary:
+            frame.write_parquet(temporary, metadata={_NOTE: self._digest()})
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from ninefold.errors import DataError
-from ninefold.fields import Kind
+from ninefold.fields import Kind, quote
 
 UTC_TIME = pl.Datetime("us", "UTC")
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
@@ -134,7 +134,7 @@ def mixed(where: str, column: str, kind: Kind, row: int, value: Any, *, count: i
     """A value that is not of the kind of its column."""
     more = "" if count == 1 else f"; {count:,} of {rows:,} rows hold such"
     return DataError(
-        f"{where}: column {column!r}, row {row:,}: {_short(value)} is not {_WANTED[kind]}, as the column's others "
+        f"{where}: column {column!r}, row {row:,}: {quote(value)} is not {_WANTED[kind]}, as the column's others "
         f"are{more}.",
         remedy=_REMEDY[kind],
     )
@@ -142,8 +142,3 @@ def mixed(where: str, column: str, kind: Kind, row: int, value: Any, *, count: i
 
 def _is_missing(column: pl.Series) -> pl.Series:
     return column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

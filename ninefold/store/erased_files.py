@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ninefold.atomic import replacing
 from ninefold.dataset import REQUEST
 from ninefold.errors import DataError
 from ninefold.features import with_lengths
@@ -162,14 +163,9 @@ def _equal(column: pl.Expr, kind: str, value: Any) -> pl.Expr:
 
 def _replace(path: Path, frame: pl.DataFrame, metadata: dict[str, str]) -> None:
     status = path.stat()
-    temporary = path.with_name(f".{path.name}.erasing")
-    try:
+    with replacing(path) as temporary:
         frame.write_parquet(temporary, metadata=metadata or None)
         if path.parent.name == "test_sets":
             # The newest one by time is the one that is used; of all else, a new time says that the content is new.
             os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
         temporary.chmod(status.st_mode)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

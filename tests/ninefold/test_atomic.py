@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ninefold.atomic import replace_file
+from ninefold.atomic import replace_file, replacing
 
 
 def test_the_file_is_replaced_whole_and_its_owners_alone(tmp_path: Path) -> None:
@@ -28,4 +28,17 @@ def test_on_a_full_disk_the_old_file_stands_and_nothing_lies_beside_it(
     with pytest.raises(OSError, match="No space left"):
         replace_file(path, b"new", sync=True)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_writes_for_itself_replaces_the_file_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    with pytest.raises(ValueError, match="in the middle"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("in the middle")
+    assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
