@@ -37,8 +37,13 @@ def test_who_writes_for_itself_replaces_the_file_whole_or_not_at_all(tmp_path: P
     with replacing(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
-    with pytest.raises(ValueError, match="in the middle"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise ValueError("in the middle")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        write_half()
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
