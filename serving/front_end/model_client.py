@@ -258,7 +258,8 @@ class _Connection(asyncio.Protocol):
         self._client.lost(self)
         if self._answer is None:
             return
-        if error is None and self._headers_complete:
+        # Where the parser would go on to a next answer, this one says how long it is, and is cut off.
+        if error is None and self._headers_complete and not self._parser.should_keep_alive():
             self._succeed(self._parser.get_status_code())
         else:
             self._fail(_ConnectionLost())
@@ -272,7 +273,7 @@ class _Connection(asyncio.Protocol):
         self._headers_complete = False
 
     def on_headers_complete(self) -> None:
-        """From here on, the end of the connection can be the end of the body."""
+        """From here on, the end of the connection is the end of a body that has no length."""
         self._headers_complete = True
 
     def on_body(self, body: bytes) -> None:

@@ -189,6 +189,25 @@ async def test_a_server_that_keeps_breaking_connections_is_unreachable_after_the
         assert raw.connections == 2
 
 
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"predic',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n",
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"pre\r\n',
+    ],
+    ids=["in the body", "before the body", "between chunks"],
+)
+async def test_an_answer_that_is_cut_off_is_a_broken_connection(cut):
+    async with asked(lambda connection, order: GOOD if connection == 1 else [cut, b""]) as (client, raw):
+        assert await client.predict([[1]]) == [1.5]
+        assert raw.connections == 2
+    async with asked(lambda connection, order: [cut, b""]) as (client, raw):
+        with pytest.raises(ModelFailure) as caught:
+            await client.predict([[1]])
+        assert caught.value.reason == "model_unreachable"
+
+
 async def test_nobody_listening_is_unreachable():
     client = ModelClient("http://127.0.0.1:1", name="m", key="k", timeout=1.0)
     with pytest.raises(ModelFailure) as caught:
