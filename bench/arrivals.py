@@ -12,9 +12,9 @@ from rich.console import Console
 
 from bench.model_server import free_port
 from ninefold.clock import WallClock
+from ninefold.loading import load_use_case
 from ninefold.settings import Ports, Settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 from pipelines.launch import execute_run, request_run
 from pipelines.live_check import check_live, wait_for_predictions
 from pipelines.replay_run import replay_here

@@ -15,10 +15,11 @@ import polars as pl
 
 from components.model_builder.build import build
 from ninefold.dataset import INPUT, DatasetCard, columns_of, to_numpy, write_dataset
+from ninefold.loading import load_object, load_use_case
 from ninefold.metrics import auc
 from ninefold.package import load_predictor
 from ninefold.signature import Signature
-from ninefold.usecase import History, UseCase, load_object, load_use_case
+from ninefold.usecase import History, UseCase
 
 FOLDS = 5
 SECONDS = 30.0

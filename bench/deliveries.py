@@ -33,7 +33,7 @@ def parts() -> dict[str, Any]:
 
     from components.featurizer.historical import dataset
     from components.preparer.split import split
-    from ninefold.usecase import load_use_case
+    from ninefold.loading import load_use_case
     from usecases.deliveries.etl import extract
 
     use_case, history = load_use_case("deliveries"), extract()

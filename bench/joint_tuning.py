@@ -24,10 +24,10 @@ from components.tuner.outcome import named
 from components.tuner.steps import choose_lengths, plan, read_outcomes, search_branch, search_further
 from components.tuner.task import Features
 from ninefold.dataset import INPUT, PARTS, columns_of, read_dataset, to_numpy
+from ninefold.loading import load_use_case
 from ninefold.metrics import compute
 from ninefold.package import load_predictor
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 
 NAME, UNTIL = "arrivals", "2013-08-01"
 AT_ONCE = 2

@@ -21,7 +21,8 @@ import numpy as np
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Metric
 from ninefold.records import Prediction, Truth
-from ninefold.usecase import TimeSplit, UseCase
+from ninefold.splits import TimeSplit
+from ninefold.usecase import UseCase
 
 ROWS, SAMPLE, FEATURES, CATEGORIES = 50_000, 20_000, 18, 2
 BEGAN = datetime(2024, 3, 1, tzinfo=UTC)

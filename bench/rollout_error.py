@@ -24,11 +24,12 @@ from components.collector.extract import extract
 from components.featurizer.entity_keys import entity_keys
 from components.featurizer.historical import featurize
 from ninefold.dataset import INPUT
+from ninefold.loading import load_use_case
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.rollout.sequential import Blocks, evidence_above_zero, interval
 from ninefold.settings import Settings
 from ninefold.store import open_store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 from usecases.arrivals.etl import read_flights
 
 Array = np.ndarray[Any, Any]

@@ -11,8 +11,8 @@ import os
 
 from feature_repo.definitions import objects, views_on_disk
 from ninefold.errors import ConfigurationError
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
-from ninefold.usecase import load_use_case
 
 _name = os.environ.get("NINEFOLD_USE_CASE_PATH") or os.environ.get("NINEFOLD_USE_CASE")
 if not _name:

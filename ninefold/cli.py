@@ -62,7 +62,7 @@ class _LazyGroup(typer.core.TyperGroup):
 
 
 def _load(name: str, path: str, text: str) -> Any:
-    from ninefold.usecase import load_object
+    from ninefold.loading import load_object
 
     target: Any = load_object(path, what="command")
     if isinstance(target, typer.Typer):

@@ -130,9 +130,9 @@ def set_live(
 ) -> None:
     """Make a version the live one, a retired one too. What serves follows within seconds."""
     from ninefold.features import with_lengths
+    from ninefold.loading import load_use_case
     from ninefold.package import verify_package
     from ninefold.store import open_store
-    from ninefold.usecase import load_use_case
 
     declared = load_use_case(use_case)
     other_derive = False
@@ -212,6 +212,7 @@ def forget_key(
 ) -> None:
     """Erase a key: its predictions, truths, feedback and online rows, and its rows in data/. It can't be undone."""
     from ninefold.clock import WallClock
+    from ninefold.loading import load_use_case
     from ninefold.online import open_online_store
     from ninefold.store import open_store
     from ninefold.store.erased_files import drop_references, erase_from_parquet, erase_online
@@ -219,7 +220,6 @@ def forget_key(
     from ninefold.store.leftovers import going_run
     from ninefold.store.prune import present
     from ninefold.store.shipper import ship_whole
-    from ninefold.usecase import load_use_case
 
     here, declared = settings(), load_use_case(use_case)
     entity = key_of(declared, key, fields or [])

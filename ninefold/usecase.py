@@ -1,4 +1,4 @@
-"""The contract that a team fills in for its problem, and loading one by name or by import path.
+"""The contract that a team fills in for its problem.
 
 A use case declares; it contains no plumbing. Heavy work (ETL, in polars) is named by import path and loaded by the
 component that runs it, so that a front end can hold the whole contract with numpy alone.
@@ -6,9 +6,7 @@ component that runs it, so that a front end can hold the whole contract with num
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -16,14 +14,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ninefold.clock import parse_instant
-from ninefold.errors import ConfigurationError, InvalidInput, UnknownUseCase
+from ninefold.errors import ConfigurationError
 from ninefold.features import BatchView, FeatureView, Stream, batch_feature_view, window_feature_view, with_lengths
 from ninefold.fields import NUMERIC, STRINGS, Columns, Field, Input, Metric
 from ninefold.interval import Bounds, check_interval
 from ninefold.labels import LabellingInterface
 from ninefold.monitoring import MonitorPolicy
 from ninefold.rollout.policy import RolloutPolicy
+from ninefold.splits import HashSplit, TimeSplit
 from ninefold.truths import FeedbackPolicy
 from ninefold.windows.declaration import Window
 
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Problem = Literal["regression", "binary"]
-NOW = "now"
-"""An end of history that moves along with time."""
 ModelFormat = Literal["onnx", "pmml", "skops"]
 """What a model is packaged as (docs/usecases.md)."""
 
@@ -57,46 +53,6 @@ class History:
     streams: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     views: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSplit:
-    """Split by decision moment: the last ``test`` before ``until`` is the test set, ``validation`` lies before it.
-
-    Args:
-        validation: Length in calendar months (``1mo``) or days (``30d``).
-        test: Likewise.
-        until: Up to when a run learns that is not told: ``now`` for a source that is added to, or the instant at which
-            a history ends, as ``2024-03-01T00:00:00Z``. None where every run has to be told.
-    """
-
-    validation: str = "1mo"
-    test: str = "1mo"
-    until: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.until not in (None, NOW):
-            try:
-                parse_instant(self.until, field="until")
-            except InvalidInput as error:
-                raise ConfigurationError(
-                    f"TimeSplit: {error.message}", remedy="Write now, or an instant as 2024-03-01T00:00:00Z."
-                ) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HashSplit:
-    """Split by a salted hash of the key, stratified by the truth, where there is no time. The report says so.
-
-    Args:
-        validation: Share of the rows, 0–1.
-        test: Share of the rows, 0–1.
-        salt: Changes which rows fall where.
-    """
-
-    validation: float = 0.2
-    test: float = 0.2
-    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,65 +336,3 @@ def module_digest(function: Callable[..., Any]) -> str:
     if module is None:
         raise ConfigurationError(f"{function!r} lives in no module.", remedy="Define it in the use case's folder.")
     return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
-
-
-def load_object(path: str, *, what: str = "object") -> Any:
-    """Loads ``package.module:name``.
-
-    Raises:
-        ConfigurationError: The path leads nowhere; the message names the part that is missing.
-    """
-    module_name, _, attribute = path.partition(":")
-    if not attribute:
-        raise ConfigurationError(f"{what} {path!r} is no import path.", remedy="Write it as package.module:name.")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{what} {path!r} needs the module {error.name!r}, which is not installed.",
-            remedy="Install it, or name the folder that holds it in PYTHONPATH.",
-        ) from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        raise ConfigurationError(f"{what} {path!r}: {module_name} has no {attribute!r}.") from error
-
-
-@functools.lru_cache
-def load_use_case(name: str) -> UseCase:
-    """Loads a use case by the name of its folder (``arrivals``) or by import path (``team.fraud:USE_CASE``).
-
-    Raises:
-        UnknownUseCase: No such folder or path.
-        ConfigurationError: It is there and breaks the contract.
-    """
-    if ":" in name:
-        found = load_object(name, what="use case")
-    else:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-            raise UnknownUseCase(f"{name!r} is not the name of a use case.", remedy=_known())
-        try:
-            module = importlib.import_module(f"usecases.{name}")
-        except ModuleNotFoundError as error:
-            if error.name not in ("usecases", f"usecases.{name}"):
-                raise
-            raise UnknownUseCase(f"There is no use case {name!r}.", remedy=_known()) from error
-        found = getattr(module, "USE_CASE", None)
-    if not isinstance(found, UseCase):
-        raise ConfigurationError(f"Use case {name!r}: what was found is a {type(found).__name__}, not a UseCase.")
-    return found
-
-
-def known_use_cases() -> tuple[str, ...]:
-    """Names of the folders in ``usecases``: the installed ones, and those in the folder that the settings name."""
-    import pkgutil
-
-    try:
-        package = importlib.import_module("usecases")
-    except ModuleNotFoundError:
-        return ()
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg))
-
-
-def _known() -> str:
-    return f"There are {', '.join(known_use_cases()) or 'none'}; or give an import path such as team.fraud:USE_CASE."

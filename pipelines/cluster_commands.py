@@ -9,7 +9,7 @@ from rich.console import Console
 
 from components.image import IMAGE
 from ninefold.clock import WallClock
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 from pipelines import recurring as runs
 from pipelines.commands import (
     Branches,

@@ -198,7 +198,7 @@ def replay(
 ) -> None:
     """Replay history as live traffic through the services that `ninefold up` started, in event time."""
     from ninefold.clock import parse_instant
-    from ninefold.usecase import load_use_case
+    from ninefold.loading import load_use_case
     from pipelines.replay_run import replay_here
 
     console = Console()

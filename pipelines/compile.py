@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ninefold.errors import DataError
-from ninefold.usecase import load_object
+from ninefold.loading import load_object
 from pipelines.resources import resources
 from pipelines.yaml_readers import read_both
 

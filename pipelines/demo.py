@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ninefold.errors import StepFailed
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings, settings
 from ninefold.store import Run
-from ninefold.usecase import load_use_case
 from pipelines.demo_home import own_log, say_what_it_took, shown_home, start_over, stopped_when_interrupted
 from pipelines.demo_words import (
     decision_words,

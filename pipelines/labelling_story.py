@@ -25,12 +25,13 @@ from ninefold.clock import WallClock
 from ninefold.errors import DataError, StepFailed, Unavailable
 from ninefold.labelling.keeping import keep_annotations
 from ninefold.labels import Annotation, LabelTask
+from ninefold.loading import load_use_case
 from ninefold.metrics import compute
 from ninefold.package import load_predictor
 from ninefold.records import derived_id
 from ninefold.settings import Settings
 from ninefold.store import Store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 from pipelines.labelling_recipe import OnlyLabels, compared, learned
 from pipelines.launch import execute_run, request_run
 from pipelines.live_check import wait_for_predictions

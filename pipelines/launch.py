@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from components.run_result import result_path
 from ninefold.errors import NinefoldError, NotFound, Outdated
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings
 from ninefold.store import Run
 from ninefold.store.workers import at_work, end_abandoned
-from ninefold.usecase import load_use_case
 from pipelines.code_digest import code_digest
 from pipelines.compile import PIPELINES
 from pipelines.parameters import check_parameters

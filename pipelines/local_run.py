@@ -26,7 +26,7 @@ def main(document: dict[str, Any]) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     from kfp import local
 
-    from ninefold.usecase import load_object
+    from ninefold.loading import load_object
 
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

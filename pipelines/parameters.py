@@ -13,7 +13,9 @@ from components.tuner.lengths import combinations
 from ninefold.clock import format_instant, parse_instant
 from ninefold.errors import InvalidInput, UsageError
 from ninefold.features import with_lengths
-from ninefold.usecase import NOW, TimeSplit, UseCase, load_use_case
+from ninefold.loading import load_use_case
+from ninefold.splits import NOW, TimeSplit
+from ninefold.usecase import UseCase
 
 LONGEST_TRAINING = 24 * 3600.0
 

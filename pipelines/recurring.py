@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 from pipelines.kfp_server import KfpServer
 from pipelines.schedule import Schedule
 from pipelines.submit import Where, arguments, experiment_of, specification

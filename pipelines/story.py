@@ -16,10 +16,11 @@ from components.monitor.run import Watched, watch
 from components.monitor.windows import floor
 from ninefold.clock import EventClock, format_instant
 from ninefold.errors import StepFailed
+from ninefold.loading import load_use_case
 from ninefold.rollout.decide import RolloutDecision
 from ninefold.settings import Settings
 from ninefold.store import Run, Store, StoredRollout, open_store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 from pipelines.following import wait_until_kept, wait_until_served
 from pipelines.http_session import HttpSession
 from pipelines.launch import execute_run, request_run

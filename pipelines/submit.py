@@ -12,7 +12,7 @@ from typing import Any
 from components.image import IMAGE
 from ninefold.clock import Clock, format_instant
 from ninefold.errors import InvalidInput, StepFailed
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 from pipelines.compile import COMPILED, check_strictly
 from pipelines.kfp_server import KfpServer
 from pipelines.parameters import check_parameters

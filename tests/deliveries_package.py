@@ -32,7 +32,7 @@ def make(folder: Path, rows: int = 1_200, validation_rows: int = 600) -> Deliver
     from components.featurizer.historical import dataset
     from components.model_builder.build import build
     from ninefold.dataset import write_dataset
-    from ninefold.usecase import load_use_case
+    from ninefold.loading import load_use_case
     from usecases.deliveries.etl import extract
 
     use_case, history = load_use_case("deliveries"), extract()

@@ -44,9 +44,9 @@ def make(folder: Path, *, rows: int, pairs: bool = True) -> Reviews:
     from components.model_builder.statistics import training_statistics
     from components.model_builder.table import read_tables
     from ninefold.dataset import DatasetCard, write_dataset
+    from ninefold.loading import load_use_case
     from ninefold.package import MODEL, write_package
     from ninefold.signature import PackageManifest, Signature
-    from ninefold.usecase import load_use_case
     from usecases.reviews.etl import reviews
 
     use_case = load_use_case("reviews")

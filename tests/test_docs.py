@@ -20,9 +20,9 @@ from components.evaluator.openapi import OPENAPI as EVALUATOR
 from components.model_builder import service as model_builder
 from ninefold.clock import WallClock
 from ninefold.keys import Keys, KeysFile, create_key
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 from pipelines.api import OPENAPI as RUNS
 from pipelines.api import runs_app
 from serving.collector.app import Collector

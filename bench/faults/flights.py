@@ -37,11 +37,12 @@ from components.model_builder.table import read_tables
 from components.preparer.prepare import Prepared, prepare
 from components.preparer.split import split
 from ninefold.dataset import INPUT, DatasetCard, columns_of, write_dataset
+from ninefold.loading import load_use_case
 from ninefold.package import MODEL, Predictor, load_predictor, write_package
 from ninefold.settings import Settings
 from ninefold.signature import PackageManifest
 from ninefold.store import open_store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 

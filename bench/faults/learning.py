@@ -18,7 +18,8 @@ from ninefold.dataset import FEATURE
 from ninefold.errors import ConfigurationError
 from ninefold.features import BatchView
 from ninefold.fields import Field, Input
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import UseCase
 from usecases.arrivals.etl import KEY, read_flights
 
 SHADOWED_DAYS = 10

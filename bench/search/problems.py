@@ -21,9 +21,9 @@ import polars as pl
 
 from bench.churn_folds import examples, stratified
 from ninefold.dataset import INPUT, DatasetCard, columns_of, read_dataset, to_numpy, write_dataset
+from ninefold.loading import load_use_case
 from ninefold.metrics import compute
 from ninefold.signature import Signature
-from ninefold.usecase import load_use_case
 
 Array = np.ndarray[Any, Any]
 FIFTH = 5

@@ -38,9 +38,9 @@ def extract(use_case: str, production: str, code_digest: str, snapshot: dsl.Outp
     from pathlib import Path
 
     from components.collector.extract import extract, publish
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
     from ninefold.store import open_store
-    from ninefold.usecase import load_use_case
 
     declared = load_use_case(use_case)
     store = open_store(settings().store_url)

@@ -20,8 +20,9 @@ from components.featurizer.entity_keys import entity_keys
 from components.labeller.label_weights import label_weights
 from ninefold.dataset import REQUEST
 from ninefold.fields import Field
+from ninefold.loading import load_object
 from ninefold.truths import SOURCE, standing_rows
-from ninefold.usecase import History, UseCase, load_object
+from ninefold.usecase import History, UseCase
 from ninefold.windows.declaration import KNOWN_AT
 
 if TYPE_CHECKING:

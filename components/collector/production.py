@@ -6,11 +6,12 @@ import uuid
 from typing import Any
 
 from ninefold.clock import WallClock, format_instant
+from ninefold.loading import load_object, load_use_case
 from ninefold.records import derived_id
 from ninefold.settings import settings
+from ninefold.splits import NOW, TimeSplit
 from ninefold.store import open_store
 from ninefold.store.prune import present
-from ninefold.usecase import NOW, TimeSplit, load_object, load_use_case
 
 NO_VERSION = -1
 """Stands for "no version is live" where a pipeline parameter has to be a number."""

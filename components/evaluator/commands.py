@@ -35,8 +35,8 @@ def evaluate(
     from components.evaluator.report import compose, write_report
     from components.evaluator.testset import read_test_set
     from ninefold.errors import UsageError
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
-    from ninefold.usecase import load_use_case
 
     chosen = [o is not None for o in (predictions, version, package)]
     if sum(chosen) + baseline != 1:

@@ -28,10 +28,10 @@ from components.evaluator.testset import TestSet, find_test_set, read_test_set
 from ninefold.clock import Clock, format_instant
 from ninefold.errors import InvalidInput
 from ninefold.keys import Keys
+from ninefold.loading import load_use_case
 from ninefold.records import derived_id
 from ninefold.service import JSON, authenticated, read_json, service_app
 from ninefold.settings import Settings
-from ninefold.usecase import load_use_case
 
 _FIELDS = {"use_case", "test_set", "version", "predictions"}
 _USE_CASE = re.compile(r"[a-z][a-z0-9_]{0,40}")

@@ -17,9 +17,10 @@ from components.evaluator.latency import Latency, measure_latency
 from components.evaluator.report import to_html, to_markdown
 from components.evaluator.sources import SourceValues, by_source
 from components.evaluator.testset import TestSet, read_test_set
+from ninefold.loading import load_use_case
 from ninefold.package import Predictor, load_predictor, predict_bounded, verify_package
 from ninefold.truths import SOURCES
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 
 def package_and_evaluate_baseline(

@@ -12,10 +12,11 @@ import typer
 from ninefold.clock import WallClock, format_duration, format_instant, parse_instant
 from ninefold.errors import ConfigurationError, UsageError
 from ninefold.features import FeatureView, window_feature_view
+from ninefold.loading import load_use_case
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.records import entity_key
 from ninefold.settings import settings
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Apply, materialize and look at the feature store.")
 

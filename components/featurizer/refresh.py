@@ -11,11 +11,12 @@ from components.run_result import RunResult
 from ninefold.clock import WallClock, format_instant, parse_instant
 from ninefold.errors import InvalidInput
 from ninefold.features import batch_feature_view
+from ninefold.loading import load_use_case
 from ninefold.online import open_online_store
 from ninefold.settings import Settings, settings
 from ninefold.store import Store, open_store
 from ninefold.store.prune import present
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 LATE = timedelta(days=1)
 """How much later than it was known a source may bring a row, for a run that goes by watermarks to see it."""

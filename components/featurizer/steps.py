@@ -12,9 +12,10 @@ from components.collector.extract import STANDS_FOR
 from components.featurizer.historical import featurize
 from ninefold.dataset import PARTS, REQUEST, DatasetCard, write_dataset
 from ninefold.features import with_lengths
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings
 from ninefold.truths import SOURCE
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 from ninefold.windows.declaration import KNOWN_AT
 
 

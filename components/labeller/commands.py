@@ -72,9 +72,9 @@ def send(
     from components.labeller.send import send as send_tasks
     from ninefold.clock import WallClock, parse_instant
     from ninefold.errors import UsageError
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
     from ninefold.store import open_store
-    from ninefold.usecase import load_use_case
 
     declared = load_use_case(use_case)
     interface_of(declared)
@@ -115,9 +115,9 @@ def collect(use_case: UseCaseArgument) -> None:
     from components.labeller.collect import collect as collect_all
     from components.labeller.connection import connect
     from ninefold.clock import WallClock
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
     from ninefold.store import open_store
-    from ninefold.usecase import load_use_case
 
     declared, here = load_use_case(use_case), settings()
     with connect(here) as studio, open_store(here.store_url) as store:

@@ -17,9 +17,10 @@ from components.labeller.selection import label_tasks, mix_of, pool_of
 from components.labeller.send import batch_name, send
 from components.run_result import RunResult
 from ninefold.clock import WallClock, parse_instant
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 MOST_WAITING = 5
 """With so many batches' tasks unanswered no more are sent: nobody labels, or not as fast."""

@@ -21,10 +21,10 @@ from components.model_builder.statistics import training_statistics
 from components.model_builder.table import Table, Task, read_tables
 from ninefold.dataset import DatasetCard
 from ninefold.errors import DataError, UsageError
+from ninefold.loading import load_use_case
 from ninefold.metrics import compute
 from ninefold.package import MODEL, predictor_of, write_package
 from ninefold.signature import PackageManifest
-from ninefold.usecase import load_use_case
 
 SHORTEST = 1.0
 """Seconds; with less no family fits anything."""

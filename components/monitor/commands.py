@@ -26,8 +26,8 @@ def run(
 
     from components.monitor.steps import monitor_production
     from components.monitor.summary import asked_words, header, rows, state_words
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
-    from ninefold.usecase import load_use_case
 
     declared = load_use_case(use_case)
     watched = monitor_production(use_case, since, until, known_until, settings(), reports=reports)
@@ -64,9 +64,9 @@ def alerts(
     from rich.markup import escape
     from rich.table import Table
 
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
     from ninefold.store import open_store
-    from ninefold.usecase import load_use_case
 
     name = load_use_case(use_case).name
     with open_store(settings().store_url) as store:

@@ -25,13 +25,14 @@ from ninefold.atomic import replace_file, replacing
 from ninefold.clock import format_instant
 from ninefold.dataset import FEATURE, INPUT, columns_of
 from ninefold.errors import NinefoldError
+from ninefold.loading import load_use_case
 from ninefold.metrics import compute
 from ninefold.monitoring import MonitorPolicy
 from ninefold.package import Predictor, load_predictor
 from ninefold.records import ModelVersion
 from ninefold.settings import Settings
 from ninefold.truths import EVIDENCE
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 log = structlog.get_logger()

@@ -13,9 +13,10 @@ import structlog
 from components.monitor.alerts import QUALITY
 from ninefold.clock import Clock, format_duration, format_instant, parse_instant
 from ninefold.settings import Settings
+from ninefold.splits import TimeSplit
 from ninefold.store import Alert, Run, Store
 from ninefold.store.workers import end_abandoned
-from ninefold.usecase import TimeSplit, UseCase
+from ninefold.usecase import UseCase
 
 log = structlog.get_logger()
 

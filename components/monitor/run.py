@@ -31,9 +31,10 @@ from components.monitor.windows import LENGTHS, Judged, Window, floor, judge, wi
 from ninefold.clock import Clock
 from ninefold.dataset import FEATURE, INPUT, REQUEST, columns_of
 from ninefold.errors import NinefoldError
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings
 from ninefold.store import Alert, Store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 

@@ -15,9 +15,10 @@ from components.monitor.windows import LENGTHS, floor
 from components.run_result import result_path
 from ninefold.clock import WallClock, parse_instant
 from ninefold.errors import UsageError
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings, settings
 from ninefold.store import open_store
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 
 def monitor_production(

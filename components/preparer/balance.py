@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from components.preparer.split import stable_hash
 from ninefold.errors import ConfigurationError, DataError
-from ninefold.usecase import load_object
+from ninefold.loading import load_object
 
 if TYPE_CHECKING:
     import polars as pl

@@ -22,8 +22,9 @@ import numpy as np
 from ninefold.clock import format_instant
 from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError, UsageError
+from ninefold.splits import HashSplit, TimeSplit
 from ninefold.truths import SOURCE
-from ninefold.usecase import HashSplit, TimeSplit, UseCase
+from ninefold.usecase import UseCase
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,7 +15,7 @@ from components.preparer.prepare import prepare
 from components.preparer.split import Parts, split
 from ninefold.clock import parse_instant
 from ninefold.dataset import PARTS, read_dataset, write_dataset
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 
 
 def split_snapshot(use_case: str, until: str, snapshot: str, outputs: Mapping[str, str]) -> None:

@@ -115,10 +115,10 @@ def retire_versions(
 
 @contextmanager
 def _opened(use_case: str) -> Iterator[tuple[str, Store]]:
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
     from ninefold.store import open_store
     from ninefold.store.present import records_clock
-    from ninefold.usecase import load_use_case
 
     name = load_use_case(use_case).name
     with open_store(settings().store_url) as opened:

@@ -20,10 +20,10 @@ from components.releaser.features import bring_online
 from components.releaser.outcome import Released, words
 from components.releaser.release import read_made, release_baseline, release_candidate
 from ninefold.clock import parse_instant
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import Measurement, open_store
 from ninefold.store.present import records_clock
-from ninefold.usecase import load_use_case
 
 
 def record_and_release(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from components.run_result import RunResult
 from ninefold.clock import WallClock, parse_instant
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import open_store
 from ninefold.store.prune import prune, table
-from ninefold.usecase import load_use_case
 
 ACTOR = "retention"
 

@@ -16,7 +16,7 @@ from components.preparer.split import Parts
 from components.tuner.lengths import Lengths
 from components.tuner.task import Features
 from ninefold.dataset import PARTS, write_dataset
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 
 
 def write_features(

@@ -16,9 +16,9 @@ from ninefold.atomic import replace_file
 from ninefold.clock import WallClock
 from ninefold.dataset import read_card
 from ninefold.errors import DataError
+from ninefold.loading import load_use_case
 from ninefold.package import verify_package
 from ninefold.settings import settings
-from ninefold.usecase import load_use_case
 
 BRANCH_THREADS, LAST_THREADS = 1, 2
 """Threads of training: branches share the machine, the search that follows has it for itself."""

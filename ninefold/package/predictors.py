@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ninefold.errors import ConfigurationError, PackageError
 from ninefold.fields import Columns, Input
+from ninefold.loading import load_object
 from ninefold.package.files import ENVIRONMENT, MODELS, read_package
 from ninefold.package.rows import TENSORS, check_columns, columns_of, tensors, wrong_value, wrong_width
 from ninefold.signature import PackageManifest, Signature
-from ninefold.usecase import load_object, module_digest
+from ninefold.usecase import module_digest
 
 if TYPE_CHECKING:
     import numpy as np

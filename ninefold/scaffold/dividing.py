@@ -14,7 +14,7 @@ import polars as pl
 from ninefold.clock import format_duration, format_instant
 from ninefold.errors import UsageError
 from ninefold.scaffold.answers import Answers
-from ninefold.usecase import NOW, HashSplit, TimeSplit
+from ninefold.splits import NOW, HashSplit, TimeSplit
 
 LEAST_TRAINING, LEAST_TEST = 30, 20
 FRESH = timedelta(days=14)

@@ -21,7 +21,8 @@ from ninefold.scaffold.baseline import Baseline, find_baseline, rounded
 from ninefold.scaffold.dividing import Block, Clock, Divided, block_of, clocks_of, divide
 from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
-from ninefold.usecase import HashSplit, Problem, TimeSplit
+from ninefold.splits import HashSplit, TimeSplit
+from ninefold.usecase import Problem
 
 LONGEST_TITLE = 100
 LEAST_ROWS = 100

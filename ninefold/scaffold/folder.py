@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ninefold.errors import UsageError
+from ninefold.loading import known_use_cases, load_object, load_use_case
 from ninefold.settings import Settings
-from ninefold.usecase import History, known_use_cases, load_object, load_use_case
+from ninefold.usecase import History
 
 
 def check_free(name: str, settings: Settings) -> Path:

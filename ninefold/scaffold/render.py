@@ -11,7 +11,7 @@ from ninefold.scaffold.code import bracketed, call, duration, literal, names
 from ninefold.scaffold.dividing import Clock
 from ninefold.scaffold.draft import Draft
 from ninefold.sources import Database, File
-from ninefold.usecase import NOW, TimeSplit
+from ninefold.splits import NOW, TimeSplit
 
 _CLOCKS: Mapping[Clock, str] = {
     "hour": '(at - at.astype("datetime64[D]")) / np.timedelta64(1, "h")',
@@ -66,7 +66,8 @@ def contract(draft: Draft) -> str:
         "",
         "from ninefold.fields import Columns, Field, Input, Metric",
         *(["from ninefold.rollout.policy import RolloutPolicy"] if by_key else []),
-        f"from ninefold.usecase import {', '.join(sorted([split, 'UseCase']))}",
+        f"from ninefold.splits import {split}",
+        "from ninefold.usecase import UseCase",
         "",
         "Array = np.ndarray[Any, Any]",
         "",

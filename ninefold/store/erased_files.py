@@ -17,11 +17,12 @@ from ninefold.dataset import REQUEST
 from ninefold.errors import DataError
 from ninefold.features import with_lengths
 from ninefold.fields import NUMERIC
+from ninefold.loading import load_object
 from ninefold.online import OnlineStore
 from ninefold.records import entity_key
 from ninefold.store.erasure import EntityKey
 from ninefold.store.journal import DAMAGED
-from ninefold.usecase import History, UseCase, load_object
+from ninefold.usecase import History, UseCase
 
 if TYPE_CHECKING:
     import polars as pl

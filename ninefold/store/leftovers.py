@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ninefold.errors import NinefoldError
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings
 from ninefold.store.journal import DAMAGED
 from ninefold.store.pruning import Pruning, record_pruning
@@ -23,7 +24,6 @@ from ninefold.store.store import Store
 from ninefold.store.tables import leases, runs
 from ninefold.store.unneeded_packages import modified, prune_packages
 from ninefold.store.workers import RUN_LEASE
-from ninefold.usecase import load_use_case
 
 GOES_ON = timedelta(days=7)
 """A run that nobody holds a lease on, began longer ago than this and has not ended, is taken for dead."""

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 from ninefold.clock import Clock, format_instant
 from ninefold.errors import ConfigurationError, UnknownUseCase, UsageError
+from ninefold.loading import load_use_case
 from ninefold.settings import Retention, Settings
 from ninefold.store.leftovers import prune_files
 from ninefold.store.present import records_clock
 from ninefold.store.pruning import Pruning, newest_instant, prune_records, use_cases_with_records
 from ninefold.store.retention import longest_window
 from ninefold.store.store import Store
-from ninefold.usecase import load_use_case
 
 
 def prune(

@@ -9,11 +9,11 @@ from contextlib import closing
 import uvicorn
 
 from ninefold.keys import KeysFile
+from ninefold.loading import load_use_case
 from ninefold.logs import set_up_logs
 from ninefold.service import bound_socket, run
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 from serving.collector.app import Collector
 from serving.lean_http import LeanProtocol
 

@@ -9,10 +9,10 @@ from contextlib import closing
 from ninefold import service
 from ninefold.clock import WallClock
 from ninefold.errors import ConfigurationError
+from ninefold.loading import load_use_case
 from ninefold.logs import set_up_logs
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 from serving.featurizer.service import FeaturizerService
 
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import uvicorn
 
+from ninefold.loading import load_use_case
 from ninefold.logs import set_up_logs
 from ninefold.service import bound_socket, run
 from ninefold.settings import settings
-from ninefold.usecase import load_use_case
 from serving.front_end.assembly import assemble
 from serving.lean_http import LeanProtocol
 

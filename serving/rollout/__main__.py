@@ -17,11 +17,11 @@ import structlog
 
 from ninefold.clock import WallClock
 from ninefold.errors import NinefoldError
+from ninefold.loading import load_use_case
 from ninefold.logs import set_up_logs
 from ninefold.service import run
 from ninefold.settings import Settings, settings
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 from serving.rollout.controller import Controller, no_trouble
 from serving.rollout.obstacle import OnlineObstacle
 

@@ -183,10 +183,10 @@ def history(use_case: UseCaseArgument, which: Which = "", as_json: AsJson = Fals
 @contextmanager
 def _opened(use_case: str) -> Iterator[tuple[UseCase, Store, Clock]]:
     """The use case, the store, and the clock that requests go by."""
+    from ninefold.loading import load_use_case
     from ninefold.settings import settings
     from ninefold.store import open_store
     from ninefold.store.present import records_clock
-    from ninefold.usecase import load_use_case
 
     declared = load_use_case(use_case)
     with open_store(settings().store_url) as store:

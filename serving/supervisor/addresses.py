@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ninefold.fields import Field, Input
+from ninefold.loading import load_use_case
 from ninefold.package import verify_package
 from ninefold.routes import read_routes
-from ninefold.usecase import load_use_case
 from serving.supervisor.supervisor import Supervisor
 
 

@@ -15,9 +15,9 @@ from typing import Literal
 import ninefold
 from ninefold.errors import ConfigurationError, NinefoldError, StoreError
 from ninefold.keys import Keys
+from ninefold.loading import known_use_cases, load_use_case
 from ninefold.service import bound_socket
 from ninefold.settings import Settings, settings
-from ninefold.usecase import known_use_cases, load_use_case
 from serving.gateway.process import find_envoy
 from serving.supervisor.state import SupervisorState, read_state
 

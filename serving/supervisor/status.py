@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ninefold.errors import NinefoldError
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 from serving.supervisor.front_end import shown_by_front_end
 from serving.supervisor.processes import is_ready, reachable
 from serving.supervisor.state import ProcessState, ServedRollout, SupervisorState, is_same

@@ -14,10 +14,10 @@ import structlog
 
 from ninefold.errors import NinefoldError, Unavailable, UsageError
 from ninefold.keys import local_key
+from ninefold.loading import load_use_case
 from ninefold.service import bound_socket
 from ninefold.settings import Settings
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 from serving.supervisor.front_end import follows
 from serving.supervisor.gateway import KeptGateway, wanted_gateway
 from serving.supervisor.model_servers import ModelServers
@@ -77,7 +77,8 @@ class Supervisor:
         self._models = ModelServers(self.specs, self._publisher)
         self._wanted = Wanted()
         self._problem = ""
-        self._all_ready = threading.Event()
+        self._is_ready = False
+        self._told_ready = threading.Event()
         self._stop = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -154,7 +155,7 @@ class Supervisor:
         """
         deadline = time.monotonic() + seconds
         told: set[str] = set()
-        while not self._all_ready.wait(0.1):
+        while not self._told_ready.wait(0.1):
             children = self._needed()
             for child in children:
                 port = child.spec.port
@@ -233,11 +234,14 @@ class Supervisor:
                 for child in self._children():
                     changed |= child.tick(now)
                 changed |= self._models.advance(self._wanted.desired, self._wanted.rollout, now)
-                if not self._all_ready.is_set() and self._is_all_ready():
-                    self._all_ready.set()
-                    changed = True
-                if changed:
+                became_ready = not self._is_ready and self._is_all_ready()
+                if became_ready:
+                    self._is_ready = True
+                if changed or became_ready:
                     self._write_state()
+                if became_ready:
+                    # Who waits for it reads the state next.
+                    self._told_ready.set()
                 self._stop.wait(TICK_SECONDS)
         except Exception as error:
             self._failure = (
@@ -303,7 +307,7 @@ class Supervisor:
             use_case=self.use_case,
             pid=os.getpid(),
             born=started_at(os.getpid()),
-            ready=self._all_ready.is_set(),
+            ready=self._is_ready,
             model_only=self.model_only,
             live=self._models.live.version if self._models.live else None,
             problem=" ".join(filter(None, problems)),

@@ -12,7 +12,7 @@ import pytest
 from bench.faults import candidates, source
 from bench.faults.__main__ import BEGIN, END, written
 from bench.faults.row import Fault, table
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 
 ROOT = Path(__file__).parents[2]
 CAUGHT = Fault(

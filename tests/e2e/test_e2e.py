@@ -60,7 +60,7 @@ def weights() -> dict[str, int]:
 
 def open_rollout(candidate: int) -> str:
     rollout: str = in_house(
-        "from ninefold.usecase import load_use_case\n"
+        "from ninefold.loading import load_use_case\n"
         "policy = load_use_case('arrivals').rollout.to_json()\n"
         "opened = store.open_rollout('arrivals', incumbent=1, candidate=int(sys.argv[1]), policy=policy, actor='e2e')\n"
         "print(json.dumps(opened.rollout_id))",

@@ -8,7 +8,8 @@ import numpy as np
 
 from ninefold.features import BatchView, Stream
 from ninefold.fields import Field, Input, Metric
-from ninefold.usecase import HashSplit, TimeSplit, UseCase
+from ninefold.splits import HashSplit, TimeSplit
+from ninefold.usecase import UseCase
 from ninefold.windows.declaration import Window
 
 

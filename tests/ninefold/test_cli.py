@@ -32,7 +32,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
 
 def test_every_command_can_be_loaded() -> None:
     from ninefold.cli import COMMANDS
-    from ninefold.usecase import load_object
+    from ninefold.loading import load_object
 
     for path, _ in COMMANDS.values():
         assert callable(load_object(path))

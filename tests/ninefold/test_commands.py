@@ -27,6 +27,7 @@ from ninefold.errors import (
     UsageError,
 )  # fmt: skip
 from ninefold.keys import Keys
+from ninefold.loading import load_use_case
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.package import write_package
 from ninefold.records import Event, Prediction, Truth
@@ -34,7 +35,6 @@ from ninefold.settings import settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Run, open_store
 from ninefold.store.journal import Journal
-from ninefold.usecase import load_use_case
 
 
 @pytest.fixture(autouse=True)

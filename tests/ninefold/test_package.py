@@ -19,9 +19,10 @@ from onnx import TensorProto, helper
 from ninefold.errors import InvalidInput, PackageError
 from ninefold.features import FeatureView
 from ninefold.fields import Input
+from ninefold.loading import load_object
 from ninefold.package import MANIFEST, MODEL, load_predictor, verify_package, write_package
 from ninefold.signature import InputStatistics, PackageManifest, Signature
-from ninefold.usecase import load_object, module_digest
+from ninefold.usecase import module_digest
 
 INPUTS = (Input(name="a"), Input(name="c", kind="category"), Input(name="b"), Input(name="t", kind="text"))
 

@@ -11,7 +11,8 @@ import polars as pl
 
 from ninefold.fields import Columns, Field, Input, Metric
 from ninefold.monitoring import MonitorPolicy
-from ninefold.usecase import Gates, History, TimeSplit, UseCase
+from ninefold.splits import TimeSplit
+from ninefold.usecase import Gates, History, UseCase
 
 BEGAN = datetime(2024, 3, 1, tzinfo=UTC)
 """Production begins; what the source holds ends."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 from pipelines import code_digest as module
 from pipelines.code_digest import code_digest
 

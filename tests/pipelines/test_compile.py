@@ -11,7 +11,7 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 from manifests.check.definitions import Definitions
 from manifests.check.validate import validate
 from ninefold.errors import DataError
-from ninefold.usecase import load_object
+from ninefold.loading import load_object
 from pipelines.compile import COMPILED, MANIFESTS, PIPELINES, check_strictly, compile_to, differences
 from pipelines.platform import SERVICE_ACCOUNT
 from pipelines.resources import resources

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from rich.console import Console
 
+from ninefold.loading import load_use_case
 from ninefold.settings import Ports, Settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 from pipelines.live_check import check_live, wait_for_predictions
 from pipelines.replay_run import replay_here
 

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from ninefold.errors import ConfigurationError, InvalidInput, UnknownUseCase, UsageError
-from ninefold.usecase import TimeSplit, load_use_case
+from ninefold.loading import load_use_case
+from ninefold.splits import TimeSplit
 from pipelines import parameters
 from pipelines.compile import PIPELINES
 from pipelines.parameters import PARAMETERS, check_parameters

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ninefold.usecase import load_use_case
+from ninefold.loading import load_use_case
 from pipelines.compile import PIPELINES
 from pipelines.recurring import TABLE, Found, Row, Step, Wanted, found, plan, prefix, rows_of, wanted
 from pipelines.schedule import Schedule

@@ -11,9 +11,9 @@ import pytest
 
 from components.collector.extract import extract
 from ninefold.errors import DataError, Unavailable, UsageError
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 from pipelines.replay import Replayed, Replayer, Traffic, next_request, read_traffic
 
 sys.path.append(str(Path(__file__).parents[1] / "components" / "collector"))

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from ninefold.errors import InvalidInput, UsageError
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 from pipelines.branches import branches_words
 from pipelines.compile import COMPILED
 from pipelines.parameters import check_parameters

@@ -11,7 +11,8 @@ import pytest
 
 from ninefold.dataset import to_numpy
 from ninefold.fields import Columns
-from ninefold.usecase import History, UseCase, load_object, load_use_case
+from ninefold.loading import load_object, load_use_case
+from ninefold.usecase import History, UseCase
 
 
 @pytest.fixture(scope="session")

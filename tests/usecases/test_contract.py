@@ -17,7 +17,9 @@ from ninefold.dataset import to_numpy
 from ninefold.errors import ConfigurationError
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input
-from ninefold.usecase import HashSplit, History, TimeSplit, UseCase, known_use_cases
+from ninefold.loading import known_use_cases
+from ninefold.splits import HashSplit, TimeSplit
+from ninefold.usecase import History, UseCase
 from ninefold.windows.declaration import Window
 
 NAMES = (*known_use_cases(), "text_use_case:USE_CASE")
@@ -59,7 +61,7 @@ def test_its_examples_are_requests(name: str, use_cases: UseCases) -> None:
 @pytest.mark.parametrize("name", known_use_cases())
 def test_the_declaration_loads_with_numpy_alone(name: str) -> None:
     code = (
-        f"import sys; from ninefold.usecase import load_use_case; load_use_case({name!r}); "
+        f"import sys; from ninefold.loading import load_use_case; load_use_case({name!r}); "
         "print(*sorted({m.partition('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
     )
     heavy = [

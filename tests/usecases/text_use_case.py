@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ninefold.fields import Columns, Field, Input, Metric
-from ninefold.usecase import Gates, HashSplit, History, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import Gates, History, UseCase
 
 Array = np.ndarray[Any, Any]
 

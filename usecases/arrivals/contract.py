@@ -11,7 +11,8 @@ import numpy as np
 from ninefold.features import BatchView, Stream
 from ninefold.fields import Columns, Field, Metric
 from ninefold.rollout.policy import Guardrails, RolloutPolicy
-from ninefold.usecase import Gates, TimeSplit, UseCase
+from ninefold.splits import TimeSplit
+from ninefold.usecase import Gates, UseCase
 from ninefold.windows.declaration import Window
 from usecases.arrivals.inputs import INPUTS, baseline, derive
 

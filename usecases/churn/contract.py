@@ -12,7 +12,8 @@ from ninefold.decisions import Offer
 from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Kind, Metric
 from ninefold.rollout.policy import RolloutPolicy
-from ninefold.usecase import Gates, HashSplit, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import Gates, UseCase
 
 Array = np.ndarray[Any, Any]
 

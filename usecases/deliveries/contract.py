@@ -12,7 +12,8 @@ import numpy as np
 from ninefold.fields import Columns, Field, Input, Metric
 from ninefold.interval import Bounds
 from ninefold.rollout.policy import RolloutPolicy
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 

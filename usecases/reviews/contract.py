@@ -11,7 +11,8 @@ import numpy as np
 from ninefold.fields import Columns, Field, Input, Metric
 from ninefold.labels import LabellingInterface
 from ninefold.rollout.policy import RolloutPolicy
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import UseCase
 from ninefold.words import words_of
 
 Array = np.ndarray[Any, Any]

@@ -14,10 +14,10 @@ from components.collector.source import check
 from ninefold.errors import DataError
 from ninefold.fields import Field
 from ninefold.labels import LabelTask, label_task_id
+from ninefold.loading import load_use_case
 from ninefold.records import Event, Prediction, Truth
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 
 sys.path.append(str(Path(__file__).parent))
 import tiny_use_case

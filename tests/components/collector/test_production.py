@@ -11,11 +11,12 @@ import pytest
 from components.collector.extract import extract
 from components.collector.production import named, state_of_production
 from ninefold.clock import parse_instant
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction
 from ninefold.settings import settings
+from ninefold.splits import TimeSplit
 from ninefold.store import Store, open_store
 from ninefold.store.erasure import erase_records, key_of
-from ninefold.usecase import TimeSplit, load_use_case
 
 sys.path.append(str(Path(__file__).parent))
 import tiny_use_case

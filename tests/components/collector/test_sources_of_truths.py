@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from components.collector.extract import extract, read_examples
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction, Truth, TruthSource
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 
 sys.path.append(str(Path(__file__).parent))
 import tiny_use_case

@@ -9,7 +9,8 @@ import polars as pl
 
 from ninefold.features import BatchView, Stream
 from ninefold.fields import Columns, Field, Input, Metric
-from ninefold.usecase import History, TimeSplit, UseCase
+from ninefold.splits import TimeSplit
+from ninefold.usecase import History, UseCase
 from ninefold.windows import Window
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def samples(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    from ninefold.usecase import load_use_case
+    from ninefold.loading import load_use_case
 
     name = "evaluator_samples"
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("samples.py"))

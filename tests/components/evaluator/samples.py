@@ -10,7 +10,8 @@ import numpy as np
 from ninefold.dataset import DatasetCard
 from ninefold.fields import Field, Input, Metric
 from ninefold.signature import Signature
-from ninefold.usecase import Gates, HashSplit, TimeSplit, UseCase
+from ninefold.splits import HashSplit, TimeSplit
+from ninefold.usecase import Gates, UseCase
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,10 +11,10 @@ import pytest
 from components.featurizer.refresh import LATE, refresh, watermark
 from ninefold.clock import format_instant
 from ninefold.errors import InvalidInput
+from ninefold.loading import load_use_case
 from ninefold.online import open_online_store
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 
 sys.path.append(str(Path(__file__).parents[1] / "collector"))
 import tiny_use_case

@@ -15,8 +15,9 @@ from components.labeller.interface import label_config, project, task_document
 from ninefold.errors import ConfigurationError
 from ninefold.labelling.answers import annotation_from
 from ninefold.labels import LabellingInterface, LabelTask
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REVIEWS = load_use_case("reviews")

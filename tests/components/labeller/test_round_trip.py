@@ -24,9 +24,9 @@ from components.labeller.selection import by_keys, label_tasks
 from components.labeller.send import send
 from ninefold.clock import WallClock
 from ninefold.errors import Unavailable
+from ninefold.loading import load_use_case
 from ninefold.settings import Settings, settings
 from ninefold.store import Store
-from ninefold.usecase import load_use_case
 
 ROOT = Path(__file__).parents[3]
 REVIEWS = load_use_case("reviews")

@@ -21,11 +21,12 @@ from components.labeller.selection import by_condition, by_keys, label_tasks, po
 from components.labeller.send import Sent
 from components.labeller.send import send as send_tasks
 from ninefold.errors import ConfigurationError, NotFound, Unavailable, UsageError
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction, Truth
 from ninefold.settings import settings
 from ninefold.store import Store
 from ninefold.store.erasure import erase_records, key_of
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REVIEWS = load_use_case("reviews")

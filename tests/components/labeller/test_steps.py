@@ -18,10 +18,10 @@ from components.labeller.sampling.mix import Mix
 from components.labeller.selection import mix_of
 from components.labeller.steps import collect_step, send_step
 from ninefold.labelling.answers import CONTROL
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 

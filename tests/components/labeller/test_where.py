@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from components.labeller.where import where
 from ninefold.errors import InvalidInput
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction
-from ninefold.usecase import load_use_case
 
 CHURN = load_use_case("churn")
 REVIEWS = load_use_case("reviews")

@@ -22,7 +22,8 @@ CODE = '''
 """A use case for tests of the model builder."""
 import numpy as np
 from ninefold.fields import Field, Input, Metric
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import UseCase
 
 def baseline(columns):
     return columns["delay"]

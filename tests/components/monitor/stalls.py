@@ -15,8 +15,9 @@ from ninefold.features import BatchView
 from ninefold.fields import Columns, Field, Input, Metric
 from ninefold.monitoring import MonitorPolicy
 from ninefold.records import Prediction, Truth
+from ninefold.splits import TimeSplit
 from ninefold.store import Store
-from ninefold.usecase import History, TimeSplit, UseCase
+from ninefold.usecase import History, UseCase
 
 BEGAN = datetime(2024, 3, 1, tzinfo=UTC)
 PER_HOUR = 12

@@ -11,7 +11,8 @@ import pytest
 from components.monitor.alerts import AT_ONCE, Finding
 from components.monitor.checks import check_freshness
 from components.monitor.windows import Window
-from ninefold.usecase import Gates, load_use_case
+from ninefold.loading import load_use_case
+from ninefold.usecase import Gates
 
 USE_CASE = dataclasses.replace(load_use_case("arrivals"), gates=Gates(max_null_share=0.05))
 DAY = Window(datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC) + timedelta(days=1))

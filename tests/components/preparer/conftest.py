@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from ninefold.fields import Field, Input, Metric
-from ninefold.usecase import HashSplit, TimeSplit, UseCase
+from ninefold.splits import HashSplit, TimeSplit
+from ninefold.usecase import UseCase
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.preparer.split import Parts, back, split, stable_hash
 from ninefold.dataset import PARTS
 from ninefold.errors import ConfigurationError, DataError, UsageError
-from ninefold.usecase import HashSplit, TimeSplit
+from ninefold.splits import HashSplit, TimeSplit
 
 UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
 LAWS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -9,9 +9,9 @@ from components.collector.extract import bring_history, extract
 from components.featurizer.materialize import read_batch_views
 from components.releaser.steps import bring_snapshot
 from ninefold.errors import DataError
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 
 sys.path.append(str(Path(__file__).parents[1] / "collector"))
 import tiny_use_case

@@ -13,7 +13,8 @@ import polars as pl
 
 from ninefold.features import Stream
 from ninefold.fields import Columns, Field, Input, Metric
-from ninefold.usecase import Gates, History, TimeSplit, UseCase
+from ninefold.splits import TimeSplit
+from ninefold.usecase import Gates, History, UseCase
 from ninefold.windows.declaration import Window
 
 BEGAN = datetime(2024, 3, 1, tzinfo=UTC)

@@ -21,10 +21,10 @@ from components.tuner.steps import choose_lengths, plan, read_outcomes, search_b
 from components.tuner.task import PATIENCE, Features
 from ninefold.dataset import PARTS, read_dataset
 from ninefold.errors import DataError
+from ninefold.loading import load_use_case
 from ninefold.package import verify_package
 from ninefold.settings import settings
 from ninefold.store import open_store
-from ninefold.usecase import load_use_case
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Feast's own, of its dependencies.
 

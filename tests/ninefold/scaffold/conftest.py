@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 import usecases
+from ninefold.loading import load_use_case
 from ninefold.scaffold.commands import new
 from ninefold.settings import settings
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 
 ANSWERS = {"key": "parcel", "time": "handed_in_at", "target": "hours", "kind": "regression", "truth_delay": "3d"}
 

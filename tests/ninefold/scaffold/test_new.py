@@ -25,10 +25,12 @@ from hypothesis import strategies as st
 
 from ninefold.dataset import to_numpy
 from ninefold.errors import DataError, NinefoldError, UsageError
+from ninefold.loading import load_object, load_use_case
 from ninefold.settings import settings
+from ninefold.splits import HashSplit, TimeSplit
 from ninefold.store.erased_files import erase_from_parquet
 from ninefold.store.erasure import key_of
-from ninefold.usecase import HashSplit, History, TimeSplit, UseCase, load_object, load_use_case
+from ninefold.usecase import History, UseCase
 
 ROOT = Path(__file__).parents[3]
 Make = Callable[..., UseCase]
@@ -128,7 +130,7 @@ def test_the_folder_is_short_and_laid_out_as_the_house_lays_out_code(make: Make,
 def test_another_process_finds_it_from_any_folder_by_the_setting_alone(make: Make, tmp_path_factory: Any) -> None:
     make()
     code = (
-        "import sys; from ninefold.usecase import load_use_case, known_use_cases, load_object; "
+        "import sys; from ninefold.loading import load_use_case, known_use_cases, load_object; "
         "print(load_use_case('parcels').title, 'parcels' in known_use_cases(), 'polars' in sys.modules); "
         "print(load_object('usecases.parcels.contract:baseline').__name__)"
     )

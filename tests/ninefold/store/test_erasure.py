@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ninefold.errors import DataError, InvalidInput, StoreError, UsageError
 from ninefold.features import Stream
 from ninefold.fields import Field
+from ninefold.loading import load_use_case
 from ninefold.online import OnlineRow, OnlineStore, SQLiteOnlineStore
 from ninefold.records import Event, Prediction, Truth, entity_key, key_parts
 from ninefold.store import Store, open_store
@@ -28,7 +29,7 @@ from ninefold.store.erasure import EntityKey, erase_records, key_of
 from ninefold.store.journal import Journal, set_aside
 from ninefold.store.shipper import Shipper, ship_whole
 from ninefold.store.tables import erasures
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 from ninefold.windows.declaration import Window
 
 NOW = datetime(2013, 7, 1, 12, tzinfo=UTC)

@@ -9,12 +9,12 @@ import pytest
 
 from ninefold.errors import DataError
 from ninefold.labels import Annotation, LabelTask, label_task_id
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction, Truth
 from ninefold.settings import Retention
 from ninefold.store import Store
 from ninefold.store.erasure import erase_records, key_of
 from ninefold.store.pruning import prune_records
-from ninefold.usecase import load_use_case
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REVIEWS = load_use_case("reviews")

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ninefold.errors import StoreError, Unavailable
+from ninefold.loading import load_use_case
 from ninefold.package.objects import Objects
 from ninefold.records import Event, Prediction, Truth
 from ninefold.settings import Retention, Settings
@@ -25,7 +26,6 @@ from ninefold.store.leftovers import prune_files
 from ninefold.store.pruning import Pruning, newest_instant, prune_records
 from ninefold.store.retention import longest_window
 from ninefold.store.tables import prunings
-from ninefold.usecase import load_use_case
 from tests.ninefold.package.s3 import make_bucket, s3_server
 
 NOW = datetime(2013, 7, 31, tzinfo=UTC)

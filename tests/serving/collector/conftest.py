@@ -16,8 +16,9 @@ from ninefold.fields import Field, Input, Metric
 from ninefold.keys import KeysFile, create_key
 from ninefold.online import OnlineRow, open_online_store
 from ninefold.settings import Settings
+from ninefold.splits import HashSplit
 from ninefold.store import Store, open_store
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.usecase import UseCase
 from ninefold.windows import Window
 from serving.collector.app import Collector
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ninefold.errors import LimitReached, UsageError
 from ninefold.keys import Keys, create_key
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction
 from ninefold.store.erasure import erase_records, key_of
-from ninefold.usecase import UseCase, load_use_case
+from ninefold.usecase import UseCase
 from serving.collector.limits import SECONDS, Buckets, FeedbackLimits
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)

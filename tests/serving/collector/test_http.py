@@ -27,7 +27,8 @@ USE_CASE = """
 from datetime import timedelta
 from ninefold.features import Stream
 from ninefold.fields import Field, Input, Metric
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.splits import HashSplit
+from ninefold.usecase import UseCase
 from ninefold.windows import Window
 
 USE_CASE = UseCase(

@@ -16,9 +16,9 @@ from ninefold.labelling.answers import annotation_from
 from ninefold.labelling.keeping import keep_annotations
 from ninefold.labelling.webhook import SECRET_HEADER, webhook_secret
 from ninefold.labels import LabelTask, label_task_id
+from ninefold.loading import load_use_case
 from ninefold.settings import settings
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 from serving.collector.app import Collector
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

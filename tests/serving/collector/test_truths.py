@@ -7,8 +7,8 @@ from typing import Any
 
 from ninefold.clock import format_instant
 from ninefold.fields import digest
+from ninefold.loading import load_use_case
 from ninefold.records import Prediction
-from ninefold.usecase import load_use_case
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 

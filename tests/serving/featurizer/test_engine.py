@@ -18,8 +18,9 @@ from ninefold.features import Stream
 from ninefold.fields import Field, Input, Metric
 from ninefold.online import OnlineRow, OnlineStore, SQLiteOnlineStore
 from ninefold.records import Event, ModelVersion, entity_key
+from ninefold.splits import HashSplit
 from ninefold.store import open_store
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.usecase import UseCase
 from ninefold.windows import Window
 from ninefold.windows.batch import changelog
 from serving.featurizer import StreamingFeaturizer, lift, open_windows, without_windows

@@ -27,9 +27,10 @@ from ninefold.keys import KeysFile, create_key
 from ninefold.online import open_online_store
 from ninefold.records import Event
 from ninefold.settings import Settings
+from ninefold.splits import HashSplit
 from ninefold.store import Store, open_store
 from ninefold.store.tailing import lifted_past_closed
-from ninefold.usecase import HashSplit, UseCase
+from ninefold.usecase import UseCase
 from ninefold.windows import Window
 from ninefold.windows.batch import changelog
 from serving.collector.app import Collector

@@ -6,7 +6,8 @@ import numpy as np
 
 from ninefold.features import BatchView, Stream
 from ninefold.fields import Field, Input, Metric
-from ninefold.usecase import TimeSplit, UseCase
+from ninefold.splits import TimeSplit
+from ninefold.usecase import UseCase
 from ninefold.windows.declaration import Window
 
 ZONE = Field(name="zone", kind="category", categories=("north", "south"), example="north")

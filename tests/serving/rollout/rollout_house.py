@@ -20,8 +20,9 @@ from ninefold.rollout.decide import RolloutDecision
 from ninefold.rollout.policy import Guardrails, RolloutPolicy
 from ninefold.rollout.stored import Routing, rollout_of, routing
 from ninefold.signature import InputStatistics, PackageManifest, Signature
+from ninefold.splits import TimeSplit
 from ninefold.store import Store, StoredRollout
-from ninefold.usecase import TimeSplit, UseCase
+from ninefold.usecase import UseCase
 from serving.rollout.controller import Controller
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -17,13 +17,13 @@ import pytest
 from children import runs, wait_until
 
 from ninefold.clock import format_instant
+from ninefold.loading import load_use_case
 from ninefold.package import write_package
 from ninefold.rollout.policy import RolloutPolicy
 from ninefold.routes import read_routes
 from ninefold.settings import Rollouts, Serving, Settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store
-from ninefold.usecase import load_use_case
 from serving.supervisor.state import SupervisorState, read_state
 from serving.supervisor.status import RolloutRow, rollout_row
 from serving.supervisor.supervisor import Supervisor

@@ -21,12 +21,12 @@ from tiny_supervisor import Tiny
 
 from ninefold.atomic import replace_file
 from ninefold.errors import ConfigurationError, Unavailable, UsageError
+from ninefold.loading import load_use_case
 from ninefold.package import write_package
 from ninefold.routes import read_routes
 from ninefold.settings import Gateway, Settings
 from ninefold.signature import PackageManifest, Signature
 from ninefold.store import Store, open_store
-from ninefold.usecase import load_use_case
 from serving.supervisor.commands import _announce
 from serving.supervisor.specs import Specs, settings_environment
 from serving.supervisor.state import end_leftovers, read_state

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from ninefold.usecase import History, load_use_case
+from ninefold.loading import load_use_case
+from ninefold.usecase import History
 from usecases.arrivals import etl
 
 ARRIVALS = load_use_case("arrivals")
