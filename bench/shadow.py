@@ -35,7 +35,7 @@ from ninefold.routes import RouteTable, Variant, write_routes
 from usecases.arrivals import USE_CASE
 
 ROUNDS = 7
-SECONDS = 3.0
+SECONDS = 5.0
 LOAD = 0.1
 """Share of the capacity, which is a closed loop's: its requests share calls, as those of the open loop seldom do."""
 

@@ -48,7 +48,7 @@ def serve(arguments: Sequence[str] | None = None) -> None:
     gc.freeze()
     # Answers and the journal's way into the store are threads of one interpreter: at the usual 5 ms the shipper's
     # batches are the slowest answers.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     uvicorn.Server(config).run(sockets=[listener])
 
 
