@@ -54,6 +54,14 @@ def test_an_interval_holds_its_prediction_and_all_that_the_moved_bounds_hold(
     assert (interval[:, 1] >= bounds[:, 1] + moved).all()
 
 
+def test_quantiles_that_cross_change_places_and_others_stay() -> None:
+    assert sorted_bounds(np.array([[2.0, 1.0], [1.0, 2.0], [3.0, 3.0]])).tolist() == [
+        [1.0, 2.0],
+        [1.0, 2.0],
+        [3.0, 3.0],
+    ]
+
+
 @pytest.mark.parametrize("nominal", [0.8, 0.95])
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (-9.0, 9.0), (3.0, -2.0)])
 def test_new_rows_lie_inside_as_often_as_promised_however_bad_the_quantiles(
