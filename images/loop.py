@@ -180,7 +180,8 @@ class Loop:
             thread.join()
         code = self.pod.engine.ask("inspect", "--format={{.State.ExitCode}}", container)
         # A connection that the kernel had taken and the program had not is reset: nobody was answered, nothing is lost.
-        lost = [error for error in broken if "ConnectionResetError" not in error and "RemoteDisconnected" not in error]
+        too_late = ("ConnectionResetError", "BrokenPipeError", "RemoteDisconnected")
+        lost = [error for error in broken if not any(name in error for name in too_late)]
         assert not lost, f"{len(lost)} requests broke: {lost[0]}"
         assert code == "0", f"it ended with {code}: {self.pod.logs(container)[-300:]}"
         self._all_kept()
