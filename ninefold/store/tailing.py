@@ -137,13 +137,13 @@ class EventNotices:
 
     def wait(self, seconds: float, *, after_cursor: int, ending: threading.Event) -> None:
         """Returns when events may have come, after some seconds, or soon after ``ending`` is set."""
-        if not self._store.is_postgresql:
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline and not ending.wait(LOOK_SECONDS):
-                if self._store.last_cursor(self._use_case) > after_cursor:
-                    return
-            return
         try:
+            if not self._store.is_postgresql:
+                deadline = time.monotonic() + seconds
+                while time.monotonic() < deadline and not ending.wait(LOOK_SECONDS):
+                    if self._store.last_cursor(self._use_case) > after_cursor:
+                        return
+                return
             if self._listening is None:
                 self._listening = self._listen()
                 # Events may have come before anybody listened.

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from ninefold.clock import WallClock, format_instant
 from ninefold.errors import ConfigurationError
@@ -218,6 +219,24 @@ async def test_who_lost_the_lease_while_it_slept_writes_nothing_more(here: Setti
             assert store.closed_until("trips") == closed
             store.release_lease(newer)
             await post(client, 2, wait=True)
+            assert online(here, "late_1h") == in_log(store, TRIPS.windows[0])
+
+
+async def test_a_store_that_fails_while_events_are_waited_for_does_not_end_the_featurizer(
+    here: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with collector(here, store) as client:
+        with featurizer(here, store) as running:
+            await post(client, 0, wait=True)
+            # Most of its time it waits for events, and so that is where the failure meets it.
+            monkeypatch.setattr(service, "TICK_SECONDS", 1.0)
+            time.sleep(0.2)
+            for name, other in (("events", "away"), ("away", "events")):
+                with store.writing() as connection:
+                    connection.execute(sa.text(f"ALTER TABLE {name} RENAME TO {other}"))
+                told = name == "events"
+                until(lambda told=told: (running.problem is not None) is told, "it says how it stands")  # type: ignore[misc]
+            await post(client, 1, wait=True)
             assert online(here, "late_1h") == in_log(store, TRIPS.windows[0])
 
 
