@@ -119,6 +119,8 @@ class Writer:
             Unavailable: Too much waits already, or the service is stopping.
         """
         job = _Job(batch, wait_for_windows, time.perf_counter())
+        # Who stops waiting can't take it back: it is kept all the same, and the thread may tell of it.
+        job.kept.set_running_or_notify_cancel()
         size = max(1, len(batch))
         with self._lock:
             if self._stopping:

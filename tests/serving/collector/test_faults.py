@@ -153,6 +153,17 @@ def test_one_bad_request_does_not_fail_those_that_share_its_commit(scripted: tup
         shared[1].result(5)
 
 
+async def test_who_stops_waiting_does_not_end_the_writer(scripted: tuple[Scripted, Writer]) -> None:
+    session, writer = scripted
+    session.go.clear()
+    gone = asyncio.ensure_future(asyncio.wrap_future(writer.submit(of("a"), wait_for_windows=False)))
+    gone.cancel()
+    await asyncio.wait([gone])
+    session.go.set()
+    async with asyncio.timeout(5):
+        assert (await asyncio.wrap_future(writer.submit(of("b"), wait_for_windows=False))).accepted == 1
+
+
 def test_stopping_writes_what_waits_and_takes_nothing_more() -> None:
     session = Scripted()
     session.go.clear()
