@@ -17,6 +17,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from ninefold.clock import Clock
 from ninefold.errors import ConfigurationError, DataError, StoreError
@@ -102,14 +103,22 @@ class Database:
                 raw.close()
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection; one that a thread still uses, when it is given back."""
+        pool = self.engine.pool
         self.engine.dispose()
+        # What comes back goes into a pool that nobody takes from any more, and would stay open there.
+        sa.event.listen(pool, "checkin", _end)
+        pool.dispose()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end(_: Any, record: ConnectionPoolEntry) -> None:
+    record.close()
 
 
 def make_engine(url: str, *, busy_seconds: float, durable: bool = False) -> Engine:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -37,6 +38,15 @@ def test_an_empty_database_gets_the_newest_schema(empty_url: str) -> None:
     assert revision(store) == SCHEMA
     assert set(store.counts().values()) == {0}
     store.close()
+
+
+def test_a_connection_that_is_in_use_when_the_store_closes_ends_with_its_use(store: Store) -> None:
+    with store.reading() as connection:
+        driven: Any = connection.connection.driver_connection
+        store.close()
+        assert connection.execute(sa.select(1)).scalar() == 1
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        driven.execute("SELECT 1")
 
 
 def test_migrations_end_in_the_tables_that_the_code_uses(store: Store) -> None:
