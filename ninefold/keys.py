@@ -65,6 +65,8 @@ class Keys:
             raise ConfigurationError(
                 f"There is no keys file {path}.", remedy="Make a key with: ninefold key create NAME"
             ) from error
+        except OSError as error:
+            raise ConfigurationError(f"The keys file {path} can't be read: {error.strerror}.") from error
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise ConfigurationError(f"The keys file {path} is broken: {error}.") from error
 
@@ -136,17 +138,20 @@ class KeysFile:
         """The keys in force."""
         stamp = self._stamp()
         if stamp != self._seen:
-            self._seen = stamp
             try:
                 self._keys = Keys.from_file(self._path)
             except ConfigurationError as error:
                 log.warning("keys not read", error=str(error))
+                if stamp is not None and isinstance(error.__cause__, OSError):
+                    # It is there, and may be read in a moment: a process can have too many files open.
+                    return self._keys
+            self._seen = stamp
         return self._keys
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             status = self._path.stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         # The file is replaced, never rewritten, so two versions differ in their inode at least.
         return status.st_ino, status.st_mtime_ns, status.st_size

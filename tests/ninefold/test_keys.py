@@ -1,6 +1,8 @@
 """Keys are random, stored as hashes, and admitted by either header."""
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -68,3 +70,25 @@ def test_a_keys_file_is_read_again_when_it_changed_and_a_broken_one_changes_noth
         assert file.keys.name_of(new.encode()) == "shop"
     path.unlink()
     assert file.keys.name_of(new.encode()) == "shop"
+
+
+def test_a_keys_file_that_can_not_be_read_changes_nothing_and_is_read_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "here" / "keys.json"
+    old = create_key(path, "shop")
+    file = KeysFile(path)
+    new = create_key(path, "shop")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", _too_many_files)
+        assert file.keys.name_of(old.encode()) == "shop"
+        with pytest.raises(ConfigurationError, match="can't be read: Too many open files"):
+            Keys.from_file(path)
+    assert file.keys.name_of(new.encode()) == "shop"
+    (tmp_path / "here").rename(tmp_path / "away")
+    (tmp_path / "here").write_text("no folder")
+    assert file.keys.name_of(new.encode()) == "shop"
+
+
+def _too_many_files(_: Path) -> str:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
