@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import orjson
 from ninefold.errors import ConfigurationError
 
 _MAX_ANSWER_BYTES = 64 * 2**20
+_LENGTH = re.compile(rb"\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 Reason = Literal["model_unreachable", "model_slow", "model_error"]
 
@@ -185,6 +187,7 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._chunks: list[bytes] = []
         self._size = 0
+        self._head = b""
         self._headers_complete = False
 
     async def ask(self, request: bytes, deadline: float) -> tuple[int, bytes]:
@@ -201,6 +204,7 @@ class _Connection(asyncio.Protocol):
         self._answer = answer
         # Else the end of the connection would pass for the end of the answer before.
         self._headers_complete = False
+        self._head = b""
         timer = self._loop.call_at(deadline, self._expire, answer)
         transport.write(request)
         try:
@@ -248,6 +252,8 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:
             self.close()
             return
+        if not self._headers_complete:
+            self._head += data
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -258,8 +264,8 @@ class _Connection(asyncio.Protocol):
         self._client.lost(self)
         if self._answer is None:
             return
-        # Where the parser would go on to a next answer, this one says how long it is, and is cut off.
-        if error is None and self._headers_complete and not self._parser.should_keep_alive():
+        # One that says how long it is would have been complete by now: it is cut off.
+        if error is None and self._headers_complete and _LENGTH.search(self._head) is None:
             self._succeed(self._parser.get_status_code())
         else:
             self._fail(_ConnectionLost())

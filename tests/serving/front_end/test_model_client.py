@@ -195,8 +195,11 @@ async def test_a_server_that_keeps_breaking_connections_is_unreachable_after_the
         b'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"predic',
         b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n",
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"pre\r\n',
+        b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 21\r\n\r\n{"predic',
+        b'HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"pre\r\n',
+        b'HTTP/1.0 200 OK\r\nContent-Length: 21\r\n\r\n{"predic',
     ],
-    ids=["in the body", "before the body", "between chunks"],
+    ids=["in the body", "before the body", "between chunks", "the last", "chunks of the last", "of an old server"],
 )
 async def test_an_answer_that_is_cut_off_is_a_broken_connection(cut):
     async with asked(lambda connection, order: GOOD if connection == 1 else [cut, b""]) as (client, raw):
