@@ -273,7 +273,9 @@ class _Connection(asyncio.Protocol):
     # What httptools calls.
 
     def on_message_begin(self) -> None:
-        """Forgets the answer before."""
+        """Forgets the answer before; a second one that nobody asked for ends the connection."""
+        if self._answer is None:
+            self.close()
         self._chunks = []
         self._size = 0
         self._headers_complete = False

@@ -244,6 +244,15 @@ async def test_bytes_that_nobody_asked_for_end_the_connection():
         assert raw.connections == 2
 
 
+@pytest.mark.parametrize("more", [GOOD, GOOD[:30]], ids=["whole", "begun"])
+async def test_a_second_answer_in_one_piece_with_the_first_ends_the_connection(more):
+    async with asked(lambda connection, order: GOOD + (more if connection == 0 else b"")) as (client, raw):
+        assert await client.predict([[1]]) == [1.5]
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(client.predict([[1]]), client.predict([[1]])) == [[1.5], [1.5]]
+        assert raw.connections == 3
+
+
 async def test_who_stops_waiting_takes_the_connection_along():
     async with asked(lambda connection, order: [0.1, GOOD]) as (client, raw):
         task = asyncio.create_task(client.predict([[1]]))
