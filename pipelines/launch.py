@@ -76,7 +76,7 @@ def _work(
             "use_case": run.use_case,
             **run.parameters,
             "run_id": run.run_id,
-            "code_digest": code_digest(load_use_case(run.use_case)),
+            "code_digest": code_digest(run.use_case),
         }
         finished = run_pipeline(
             PIPELINES[run.pipeline], arguments, run_id=run.run_id, settings=settings, on_step=report
