@@ -33,7 +33,7 @@ class Bins:
     """How a column's values are counted.
 
     Args:
-        edges: Inner edges of a number's bins; None for a category.
+        edges: Inner edges of a number's bins, each in the bin that it ends; None for a category.
         frequent: Categories with a bin of their own.
         known: Every category that is known.
     """
@@ -52,8 +52,7 @@ class Bins:
         """Bins from a reference's values, and the categories that training knew."""
         if values.dtype.is_numeric():
             finite = values.drop_nulls().to_numpy()
-            edges = np.unique(np.quantile(finite, np.linspace(0.1, 0.9, 9))) if len(finite) else np.array([])
-            return cls(edges=tuple(float(edge) for edge in edges))
+            return cls(edges=tuple(float(edge) for edge in _edges(finite)) if len(finite) else ())
         counts = values.drop_nulls().value_counts(sort=True)
         names = counts[counts.columns[0]].to_list()
         return cls(frequent=tuple(sorted(names[:MOST_CATEGORIES])), known=frozenset(names) | frozenset(known or ()))
@@ -105,6 +104,24 @@ class Bins:
             frequent=tuple(document["frequent"]),
             known=frozenset(document["known"]),
         )
+
+
+def _edges(finite: Array) -> Array:
+    """Deciles; and below a value that several of them are, the greatest value that is less.
+
+    Else one bin would hold both, and nobody saw it when a column of ones with few zeros turns into zeros.
+    """
+    deciles, times = np.unique(np.quantile(finite, np.linspace(0.1, 0.9, 9)), return_counts=True)
+    below = [_just_below(finite, value) for value in deciles[times > 1]]
+    return np.unique(np.concatenate([deciles, below]))
+
+
+def _just_below(finite: Array, value: float) -> float:
+    less = finite[finite < value]
+    if len(less):
+        return float(less.max())
+    # What is less was never seen, and has a bin for the day when it is.
+    return float(np.nextafter(value, -np.inf)) if value else -float(np.finfo(np.float64).tiny)
 
 
 def psi(reference: Array, current: Array) -> float:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -39,6 +39,25 @@ def test_numbers_are_counted_by_deciles_and_null() -> None:
     assert counts.tolist() == [10] * 10 + [1]
     assert math.isclose(bins.null_share(counts), 1 / 101)
     assert math.isnan(bins.unseen_share(counts))
+
+
+@given(
+    common=st.sampled_from([-3.0, 0.0, 1.0, 7.5]),
+    rare=st.floats(-1e6, 1e6),
+    share=st.floats(0.0, 0.09),
+    seen=st.booleans(),
+)
+def test_a_value_that_most_rows_have_is_told_from_every_other(
+    common: float, rare: float, share: float, seen: bool
+) -> None:
+    assume(abs(rare - common) > 1e-6)
+    rows = np.full(1_000, common)
+    if seen:
+        rows[: int(1_000 * share)] = rare
+    bins = Bins.of(pl.Series(rows))
+    where = np.zeros(1_000, dtype=np.int64)
+    usual, turned = (bins.count(pl.Series(v), where, 1)[0] for v in (rows, np.full(1_000, rare)))
+    assert psi(usual, turned) > 1
 
 
 def test_categories_are_frequent_other_unseen_or_null() -> None:
