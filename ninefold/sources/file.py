@@ -22,6 +22,7 @@ from ninefold.sources.values import INSTANT, NULLS, NUMBER
 SEPARATORS = (",", ";", "\t", "|")
 _HEAD_BYTES, _TAIL_BYTES = 2**20, 2**16
 _MAGIC = b"PAR1"
+_LOOK_FOR_QUOTE = "Look for a quotation mark without its other."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,9 @@ class File:
                 self.path, separator=self.separator, infer_schema=False, null_values=list(NULLS), encoding="utf8",
                 new_columns=names,
             )  # fmt: skip
+            if blank := self._blank_lines_at_end():
+                # polars makes a row of nulls of each.
+                lazy = lazy.filter(pl.int_range(pl.len()) < pl.len() - blank)
         return lazy.rename({old: new for old, new in self.columns.items() if old in names and old != new})
 
     def collect(self, lazy: pl.LazyFrame) -> pl.DataFrame:
@@ -124,17 +128,26 @@ class File:
             raise DataError(f"{self.where} is Parquet.", remedy="Name it .parquet.")
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{self.where} is UTF-16, not UTF-8.", remedy=_convert("UTF-16", self.path))
+        if b"\r" in head and b"\n" not in head:
+            raise DataError(
+                f"{self.where} ends its lines with carriage returns alone.",
+                remedy=f"Convert it: tr '\\r' '\\n' < {self.path.name} > lf-{self.path.name}",
+            )
         text = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
-        lines = csv.reader(text, delimiter=self.separator)
-        names = next((line for line in lines if line), [])
-        first = next((line for line in lines if line), None)
-        self._check_header(names, first)
+        try:
+            names = next((line for line in csv.reader(text, delimiter=self.separator) if line), [])
+        except csv.Error as error:
+            raise DataError(f"{self.where}: the header is no CSV: {error}.", remedy=_LOOK_FOR_QUOTE) from error
+        # Not read as CSV: a first row may be longer than a field that Python's reader takes.
+        self._check_header(names, has_rows=any(line.strip("\r\n") for line in text))
         self._check_end(len(names))
         return names
 
-    def _check_header(self, names: list[str], first: list[str] | None) -> None:
-        if len(names) <= 1:
-            text = names[0] if names else ""
+    def _check_header(self, names: list[str], *, has_rows: bool) -> None:
+        if not names:
+            raise DataError(f"{self.where} has nothing but blank lines.", remedy="Give a file with a header and rows.")
+        if len(names) == 1:
+            text = names[0]
             other = max(SEPARATORS, key=text.count)
             if other != self.separator and other in text:
                 raise DataError(
@@ -160,15 +173,13 @@ class File:
                 "and no name.",
                 remedy="Add a first row with the columns' names.",
             )
-        if first is None:
+        if not has_rows:
             raise DataError(f"{self.where} has a header and no rows.", remedy="Give a file with rows.")
 
     def _check_end(self, fields: int) -> None:
         """A last row with fewer fields than the header is where a copy broke off; polars would fill it with nulls."""
-        with self.path.open("rb") as file:
-            file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
-            lines = [line for line in file.read().decode(errors="replace").split("\n") if line]
-        last = lines[-1].rstrip("\r") if lines else ""
+        lines = [line for line in self._last_lines() if line]
+        last = lines[-1] if lines else ""
         if len(lines) < 2 or last.count('"') % 2:
             return
         found = len(next(csv.reader([last], delimiter=self.separator)))
@@ -177,6 +188,17 @@ class File:
                 f"{self.where}: the last row, {last[:40]!r}, has {found} of {fields} fields.",
                 remedy="The file seems to be cut off: copy it again.",
             )
+
+    def _last_lines(self) -> list[str]:
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+            return [line.rstrip("\r") for line in file.read().decode(errors="replace").split("\n")]
+
+    def _blank_lines_at_end(self) -> int:
+        lines = self._last_lines()
+        blank = next((place for place, line in enumerate(reversed(lines)) if line), len(lines))
+        # What follows the last line's end is no line.
+        return max(0, blank - 1)
 
     def _find_broken_row(self, fields: int) -> None:
         """Polars does not say where: the rows are read again by who does."""
@@ -191,7 +213,7 @@ class File:
         except csv.Error as error:
             raise DataError(
                 f"{self.where}: row {row + 1:,} is no CSV: {error}.",
-                remedy="Look for a quotation mark without its other.",
+                remedy=_LOOK_FOR_QUOTE,
             ) from error
 
     def _lines(self) -> Iterator[list[str]]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ninefold.errors import DataError
 from ninefold.fields import Kind
 from ninefold.sources import File
 from ninefold.sources.values import NULLS, Reading, read
@@ -72,6 +73,38 @@ def test_a_clock_time_that_never_was_is_no_time() -> None:
     frame = pl.DataFrame({"at": ["2024-03-31 01:30", "2024-03-31 02:30"]})
     with pytest.raises(Exception, match=r"column 'at', row 2: '2024-03-31 02:30' is not a time"):
         read(frame, "at", "time", Reading(zone="Europe/Berlin"), where="x", first_row=1)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank", [0, 1, 3])
+def test_blank_lines_at_the_end_are_no_rows(tmp_path: Path, end: str, blank: int) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(f"a,b{end}1,2{end}3,{end}{end * blank}".encode())
+    source = File(path=path)
+    assert source.collect(source.scan()).rows() == [("1", "2"), ("3", None)]
+    assert source.collect(source.scan().select(pl.len())).item() == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\n\r\n\n", "nothing but blank lines"),
+        ("a,b\r1,2\r3,4\r", "ends its lines with carriage returns alone"),
+        (f'a,"b{"x" * 200_000}\n1,2\n', "the header is no CSV"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_in_words(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content.encode())
+    with pytest.raises(DataError, match=words):
+        File(path=path).names()
+
+
+def test_a_first_row_may_hold_a_text_of_any_length(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"a,b\n1,{'x' * 200_000}\n2,y\n")
+    source = File(path=path)
+    assert source.collect(source.scan())["b"].str.len_chars().to_list() == [200_000, 1]
 
 
 def test_a_file_of_many_rows_is_read_in_pieces(tmp_path: Path) -> None:
