@@ -275,7 +275,9 @@ def _source(draft: Draft, source: File | Database, project: Path) -> tuple[str, 
             given["separator"] = literal(source.separator)
         if source.columns:
             given["columns"] = columns
-        return f"the rows of {source.path.name}", call("File", given, before="SOURCE = ")
+        # It stands in the text of a module.
+        name = "".join(letter if letter.isprintable() and letter not in '"\\' else "_" for letter in source.path.name)
+        return f"the rows of {name}", call("File", given, before="SOURCE = ")
     given = {
         "name": literal(draft.name),
         "url": literal(source.url),

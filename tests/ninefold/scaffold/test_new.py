@@ -346,6 +346,13 @@ def test_codes_with_leading_zeros_are_no_numbers_and_rows_that_are_counted_are_n
     assert "line" not in use_case.fields
 
 
+def test_a_files_name_is_no_code(make: Make, project: Path) -> None:
+    odd = project / 'a"""\\x\n + open("made", "w") #.csv'
+    odd.write_text(HEAD + "".join(rows()))
+    assert extracted(make(file=odd)).requests.height == 300
+    assert not (project / "made").exists()
+
+
 def test_a_name_that_is_taken_is_refused(make: Make) -> None:
     make()
     for name in ("parcels", "arrivals"):
