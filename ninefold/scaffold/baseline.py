@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ninefold.scaffold.dividing import Divided
+from ninefold.scaffold.dividing import TRUTH, Divided
 from ninefold.usecase import Problem
 
 LEAST_ROWS = 20
@@ -36,13 +36,13 @@ def find_baseline(rows: pl.DataFrame, divided: Divided, categories: Sequence[str
     """The category that says most about rows that it was not counted on, counted on all that may be learned from.
 
     Args:
-        rows: Columns ``truth`` and the categories.
+        rows: Columns ``TRUTH`` and the categories.
         divided: Categories are counted on the training part and compared on the validation part.
         categories: Columns to choose from.
         problem: Rates for ``binary``, medians for ``regression``.
     """
     training, validation, seen = (rows.filter(p) for p in (divided.training, divided.validation, divided.seen))
-    usual = _usual(training["truth"], problem)
+    usual = _usual(training[TRUTH], problem)
     chosen, least = None, _loss(pl.lit(usual), validation, problem) * (1.0 - _GAIN)
     for name in categories:
         if not 2 <= training[name].n_unique() <= MOST_VALUES:
@@ -54,17 +54,17 @@ def find_baseline(rows: pl.DataFrame, divided: Divided, categories: Sequence[str
         if (loss := _loss(guess, validation, problem)) < least:
             chosen, least = name, loss
     values = {} if chosen is None else _usual_with(seen, chosen, problem)
-    return Baseline(usual=_usual(seen["truth"], problem), column=chosen, values=values)
+    return Baseline(usual=_usual(seen[TRUTH], problem), column=chosen, values=values)
 
 
 def _usual_with(rows: pl.DataFrame, name: str, problem: Problem) -> dict[str, float]:
-    truth = pl.col("truth")
+    truth = pl.col(TRUTH)
     told = (
         rows.filter(pl.col(name).is_not_null())
         .group_by(name)
-        .agg(pl.len(), usual=truth.mean() if problem == "binary" else truth.median())
-        .filter(pl.col("len") >= LEAST_ROWS)
-        .sort("len", name, descending=[True, False])
+        .agg(pl.len().alias("__rows"), (truth.mean() if problem == "binary" else truth.median()).alias("__usual"))
+        .filter(pl.col("__rows") >= LEAST_ROWS)
+        .sort("__rows", name, descending=[True, False])
         .head(SHOWN_VALUES)
     )
     return {value: rounded(found) for value, _, found in told.iter_rows()}
@@ -81,6 +81,6 @@ def rounded(value: Any) -> float:
 
 
 def _loss(guess: pl.Expr, frame: pl.DataFrame, problem: Problem) -> float:
-    error = guess - pl.col("truth")
+    error = guess - pl.col(TRUTH)
     found = frame.select((error**2 if problem == "binary" else error.abs()).mean()).item()
     return float("inf") if found is None else float(found)

@@ -17,6 +17,8 @@ from ninefold.scaffold.answers import Answers
 from ninefold.splits import NOW, HashSplit, TimeSplit
 
 LEAST_TRAINING, LEAST_TEST = 30, 20
+TRUTH, AT, KNOWN = "__truth", "__at", "__known"
+"""Columns that are added to a table's. No field holds two underscores, so that these names are free."""
 FRESH = timedelta(days=14)
 """A table whose newest truth is younger than this is taken to be added to."""
 Clock = Literal["hour", "weekday", "month"]
@@ -49,7 +51,7 @@ def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> Divided:
     """Chooses the split.
 
     Args:
-        rows: With ``_at`` and ``_known`` where there is a time, in its order.
+        rows: With ``AT`` and ``KNOWN`` where there is a time, in its order.
         answers: The five.
         now: The present.
 
@@ -59,7 +61,7 @@ def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> Divided:
     if answers.time is None:
         odd = pl.Series(np.random.default_rng(0).permutation(len(rows))) % 2 == 1
         return Divided(split=HashSplit(), training=~odd, validation=odd, test=odd & ~odd)
-    at, known = rows["_at"], rows["_known"]
+    at, known = rows[AT], rows[KNOWN]
     ends: datetime = known.max()  # type: ignore[assignment]
     fixed = ends < now - FRESH
     until = ends.replace(microsecond=0) + timedelta(seconds=1) if fixed else now
@@ -85,7 +87,7 @@ def divide(rows: pl.DataFrame, answers: Answers, now: datetime) -> Divided:
 def block_of(rows: pl.DataFrame, test: pl.Series, answers: Answers) -> Block | str:
     """The unit of a test: a day, or an hour where too few days test, else a field of the key."""
     if answers.time is not None:
-        at = rows.filter(test)["_at"]
+        at = rows.filter(test)[AT]
         for block, every in (("day", "1d"), ("hour", "1h")):
             if at.dt.truncate(every).n_unique() >= LEAST_TEST:
                 return block
@@ -96,7 +98,7 @@ def clocks_of(rows: pl.DataFrame, answers: Answers, taken: Collection[str]) -> t
     """What of the decision moment can tell something: not the hour of dates, nor the month of less than a year."""
     if answers.time is None:
         return ()
-    at = rows["_at"]
+    at = rows[AT]
     found: list[Clock] = ["weekday"]
     if (at != at.dt.truncate("1d")).any():
         found.append("hour")

@@ -18,7 +18,7 @@ from ninefold.fields import MAX_CATEGORY_LENGTH, Field
 from ninefold.leaks import Alone, refuse, tell_alone
 from ninefold.scaffold.answers import Answers
 from ninefold.scaffold.baseline import Baseline, find_baseline, rounded
-from ninefold.scaffold.dividing import Block, Clock, Divided, block_of, clocks_of, divide
+from ninefold.scaffold.dividing import AT, KNOWN, TRUTH, Block, Clock, Divided, block_of, clocks_of, divide
 from ninefold.scaffold.facts import Column, Facts
 from ninefold.sources.history import as_texts
 from ninefold.splits import HashSplit, TimeSplit
@@ -212,18 +212,18 @@ def _classes(facts: Facts, answers: Answers, positive: str | None) -> Mapping[st
 
 
 def _rows(facts: Facts, answers: Answers, classes: Mapping[str, float] | None, known_at: str | None) -> pl.DataFrame:
-    """The sample's rows whose truth is known, in order of time, with ``truth``, ``_at`` and ``_known``."""
+    """The sample's rows whose truth is known, in order of time, with ``TRUTH``, ``AT`` and ``KNOWN``."""
     target = facts.sample[answers.target]
     truth = (
         target.cast(pl.Float64)
         if classes is None
         else as_texts(target).replace_strict(dict(classes), default=None, return_dtype=pl.Float64)
     )
-    frame = facts.sample.with_columns(truth=truth).filter(pl.col("truth").is_not_null())
+    frame = facts.sample.with_columns(truth.alias(TRUTH)).filter(pl.col(TRUTH).is_not_null())
     if answers.time is None:
         return frame
     known = pl.col(known_at) if known_at is not None else pl.col(answers.time) + answers.truth_delay
-    return frame.with_columns(_at=pl.col(answers.time), _known=known).sort("_at", maintain_order=True)
+    return frame.with_columns(pl.col(answers.time).alias(AT), known.alias(KNOWN)).sort(AT, maintain_order=True)
 
 
 def _used(facts: Facts, special: Collection[str]) -> tuple[list[Column], dict[str, str]]:
@@ -266,7 +266,7 @@ def _why_not(column: Column, facts: Facts) -> str:
 def _tell(rows: pl.DataFrame, divided: Divided, names: Sequence[str], answers: Answers) -> tuple[Alone, ...]:
     parts = [rows.filter(part) for part in (divided.training, divided.validation)]
     columns = [{name: to_numpy(part[name]) for name in names} for part in parts]
-    truths = [to_numpy(part["truth"]) for part in parts]
+    truths = [to_numpy(part[TRUTH]) for part in parts]
     return tell_alone(columns[0], truths[0], columns[1], truths[1], answers.problem)
 
 
@@ -301,6 +301,6 @@ def _field(column: Column, rows: pl.DataFrame, first: pl.DataFrame, required: bo
 def _target(answers: Answers, rows: pl.DataFrame) -> Field:
     if answers.problem == "binary":
         return Field(name=answers.target, kind="number", minimum=0, maximum=1, example=0)
-    truth = rows["truth"]
+    truth = rows[TRUTH]
     least = 0 if float(truth.min()) >= 0 else None  # type: ignore[arg-type]
     return Field(name=answers.target, kind="number", minimum=least, example=rounded(truth.median()))

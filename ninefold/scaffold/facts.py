@@ -30,6 +30,8 @@ _NEARLY = 0.9
 """Share of a column's values that make a kind its own, so that the others are mistakes and no category."""
 _TEXT_WORDS, _TEXT_SHARE = 4.0, 0.5
 _COMMA = r"^[+-]?\d+,\d+$"
+_ROW, _RAW = "__row", "__raw"
+# No field holds two underscores, so that these names are free.
 _LEADING_ZERO = r"^[+-]?0\d"
 
 
@@ -181,13 +183,11 @@ def refuse_future(source: Source, name: str, reading: Reading, now: datetime) ->
     """
     scan = source.scan()
     read = typed(name, scan.collect_schema()[name], "time", reading)
-    late = source.collect(
-        scan.select(pl.col(name).alias("_raw"), read).with_row_index("_row").filter(pl.col(name) > now)
-    )
+    late = source.collect(scan.select(pl.col(name).alias(_RAW), read).with_row_index(_ROW).filter(pl.col(name) > now))
     if late.height:
         raise DataError(
-            f"{source.where}: column {name!r}, row {source.first_row + int(late['_row'][0]):,}: "
-            f"{str(late['_raw'][0])!r} lies in the future ({late.height:,} rows do).",
+            f"{source.where}: column {name!r}, row {source.first_row + int(late[_ROW][0]):,}: "
+            f"{str(late[_RAW][0])!r} lies in the future ({late.height:,} rows do).",
             remedy="Correct the rows, or say which zone times without one are in: --zone Europe/Berlin",
         )
 
@@ -255,9 +255,9 @@ def _kind_of(dtype: pl.DataType, counts: Mapping[str, Any], known: int, distinct
 def _first_other(source: Source, scan: pl.LazyFrame, name: str, original: str, kind: Kind, known: int) -> DataError:
     pattern = {"number": NUMBER, "boolean": BOOLEAN, "time": INSTANT}[kind]
     other = pl.col(name).is_not_null() & ~pl.col(name).str.contains(pattern)
-    found = source.collect(scan.select(name).with_row_index("_row").filter(other))
+    found = source.collect(scan.select(name).with_row_index(_ROW).filter(other))
     error = mixed(
-        source.where, original, kind, source.first_row + int(found["_row"][0]), found[name][0],
+        source.where, original, kind, source.first_row + int(found[_ROW][0]), found[name][0],
         count=found.height, rows=known,
     )  # fmt: skip
     if re.match(_COMMA, found[name][0]):

@@ -107,12 +107,12 @@ def check_key(source: Source, frame: pl.DataFrame, key: tuple[str, ...]) -> None
     values = frame.select(key).row(first)
     same = (
         frame.select(key)
-        .with_row_index("_row")
+        .with_row_index("__row")
         .filter(
             *(pl.col(name) == pl.lit(value, dtype=frame.schema[name]) for name, value in zip(key, values, strict=True))
         )
     )
-    rows = " and ".join(f"{source.first_row + row:,}" for row in same["_row"].head(2))
+    rows = " and ".join(f"{source.first_row + row:,}" for row in same["__row"].head(2))
     shown = ", ".join(f"{name} {value}" for name, value in zip(key, values, strict=True))
     raise DataError(
         f"{source.where}: {int(again.sum()):,} of {len(again):,} rows share their key with another, such as rows "

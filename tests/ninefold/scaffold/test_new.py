@@ -346,6 +346,19 @@ def test_codes_with_leading_zeros_are_no_numbers_and_rows_that_are_counted_are_n
     assert "line" not in use_case.fields
 
 
+def test_columns_may_be_called_as_the_scaffold_calls_its_own(make: Make) -> None:
+    """A column called ``truth`` that is not the target is an input like any other."""
+    head = "parcel,handed_in_at,truth,_row,len,usual,hours\n"
+    inputs = [f"{i * 7 % 11}.5,{i % 5},{'ab'[i % 2]},{'xyz'[i % 3]}" for i in range(300)]
+    table = head + "".join(
+        f"p{i},2024-01-{1 + i * 28 // 300:02}T10:00:00Z,{row},{i % 2 * 9 + i % 3}\n" for i, row in enumerate(inputs)
+    )
+    use_case = make(table)
+    assert {"truth", "_row", "len", "usual"} <= set(use_case.fields)
+    with pytest.raises(DataError, match=r"column '_row', row 4: 'x' is not a number"):
+        make(table.replace("10:00:00Z,3.5,2", "10:00:00Z,3.5,x", 1), name="others")
+
+
 def test_a_files_name_is_no_code(make: Make, project: Path) -> None:
     odd = project / 'a"""\\x\n + open("made", "w") #.csv'
     odd.write_text(HEAD + "".join(rows()))
