@@ -133,8 +133,14 @@ def draft(name: str, facts: Facts, answers: Answers, wishes: Wishes, now: dateti
         raise UsageError(f"--known-at: {known_at!r} is a {facts.columns[known_at].kind} and no time.")
     classes = _classes(facts, answers, wishes.positive)
     rows = _rows(facts, answers, classes, known_at)
+    if rows.height < LEAST_ROWS:
+        raise DataError(
+            f"{rows.height:,} of the {facts.sample.height:,} rows that were looked at have a truth; from fewer than "
+            f"{LEAST_ROWS} nothing can be learned and shown.",
+            remedy="Give more rows whose truth is known.",
+        )
     special = {*answers.key, answers.target, *filter(None, (answers.time, known_at))}
-    used, left_out = _used(facts, special)
+    used, left_out = _used(facts, special, rows)
     numbers = tuple(c.name for c in used if c.kind in ("number", "integer", "boolean"))
     categories = tuple(c.name for c in used if c.kind == "category")
     texts = tuple(c.name for c in used if c.kind == "text")
@@ -226,12 +232,14 @@ def _rows(facts: Facts, answers: Answers, classes: Mapping[str, float] | None, k
     return frame.with_columns(pl.col(answers.time).alias(AT), known.alias(KNOWN)).sort(AT, maintain_order=True)
 
 
-def _used(facts: Facts, special: Collection[str]) -> tuple[list[Column], dict[str, str]]:
+def _used(facts: Facts, special: Collection[str], rows: pl.DataFrame) -> tuple[list[Column], dict[str, str]]:
     used, left_out = [], {}
     for column in facts.columns.values():
         if column.name in special:
             continue
         why = _why_not(column, facts)
+        if not why and rows[column.name].null_count() == rows.height:
+            why = "no row that was looked at has both it and a truth"
         if why:
             left_out[column.source] = why
         else:

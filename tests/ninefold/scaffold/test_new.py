@@ -220,6 +220,9 @@ BROKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     r"'hours' has \d+ values .*two classes.*--positive": (HEAD + "".join(rows()), {"kind": "binary"}),
     r"--kind: 'ranking' is none.*regression.*binary": (HEAD + "".join(rows()), {"kind": "ranking"}),
     "has 20 rows": (HEAD + "".join(rows(20)), {}),
+    "40 of the 300 rows that were looked at have a truth": (
+        HEAD + "".join([*rows()[:40], *(re.sub(r"\d+\n", "\n", row) for row in rows()[40:])]), {},
+    ),
     r"column 'handed_in_at', row 292: '2924-01-28T10:00:00Z' lies in the future \(10 rows": (
         (HEAD + "".join(rows())).replace("2024-01-28", "2924-01-28"), {},
     ),
@@ -357,6 +360,16 @@ def test_columns_may_be_called_as_the_scaffold_calls_its_own(make: Make) -> None
     assert {"truth", "_row", "len", "usual"} <= set(use_case.fields)
     with pytest.raises(DataError, match=r"column '_row', row 4: 'x' is not a number"):
         make(table.replace("10:00:00Z,3.5,2", "10:00:00Z,3.5,x", 1), name="others")
+
+
+def test_a_column_that_no_row_with_a_truth_holds_is_left_out(make: Make, project: Path) -> None:
+    table = HEAD.replace("hours", "note,hours") + "".join(
+        f"p{i},2024-01-{1 + i * 28 // 600:02}T10:00:00Z,{i % 7}.5,{'' if i % 2 else i % 3},{i % 11 if i % 2 else ''}\n"
+        for i in range(600)
+    )
+    assert "note" not in make(table).fields
+    told = (project / "usecases" / "parcels" / "README.md").read_text()
+    assert "`note`: no row that was looked at has both it and a truth" in told
 
 
 def test_a_files_name_is_no_code(make: Make, project: Path) -> None:
