@@ -59,10 +59,19 @@ def _online() -> str:
     return _env(password=password, url=f"redis://:{password}@redis:6379/0")
 
 
+def _label_studio() -> str:
+    """The administrator of the component ``labelling``, its API token (40 characters at most), and the webhook's."""
+    return _env(
+        username="admin@localhost", password=secrets.token_urlsafe(12), token=secrets.token_hex(20),
+        **{"webhook-secret": secrets.token_urlsafe(32)},
+    )  # fmt: skip
+
+
 _FILES: dict[str, Callable[[], str]] = {
     "store.env": _store,
     "online.env": _online,
     "inner.env": lambda: _env(**{"front-end": secrets.token_urlsafe(32)}),
+    "label-studio.env": _label_studio,
 }
 
 _S3 = {

@@ -46,7 +46,7 @@ LABELLING = _public("LABELLING", Labelling.model_fields)
 _S3 = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
 
 NEEDS = ("store", "online", "s3", "kubernetes")
-"""What network policies let a step reach, by the labels of its pod."""
+"""What network policies let every step reach, by the labels of its pod; those of labelling reach Label Studio, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +134,7 @@ def _environment(task: dsl.PipelineTask, more: tuple[str, ...]) -> None:
     if more == LABELLING:
         studio = {"token": "NINEFOLD_LABELLING__TOKEN", "webhook-secret": "NINEFOLD_LABELLING__WEBHOOK_SECRET"}
         kubernetes.use_secret_as_env(task, "ninefold-label-studio", studio, optional=True)
+        kubernetes.add_pod_label(task, "ninefold.dev/labelling", "true")
 
 
 def _named(names: tuple[str, ...]) -> dict[str, str]:

@@ -8,12 +8,15 @@ from typing import Any
 
 from manifests.check.findings import Document, Finding, name, namespace, of_kind, pods, selects, thing
 
-SECRETS = frozenset({"ninefold-store", "ninefold-online", "ninefold-keys", "ninefold-inner", "ninefold-s3"})
+SECRETS = frozenset(
+    {"ninefold-store", "ninefold-online", "ninefold-keys", "ninefold-inner", "ninefold-s3", "ninefold-label-studio"}
+)
 """Secrets that production brings along, by name (docs/kubernetes.md)."""
 
 _CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@:]*:[^\s/@$]+@|-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|MODEL)_?KEY)", re.IGNORECASE)
 _SECRET_FILES = re.compile(r"(_FILE|_PATH|_NAME|_MODE|SECRET_?NAME)$", re.IGNORECASE)
+_SWITCH = {"true", "false"}
 
 
 def routes(documents: Sequence[Document]) -> Iterator[Finding]:
@@ -100,7 +103,7 @@ def _settings(document: Document) -> Iterator[str]:
         for container in made.containers:
             pairs += [(entry["name"], entry["value"]) for entry in container.get("env") or () if "value" in entry]
     for key, value in pairs:
-        if value and _SECRET_NAME.search(key) and not _SECRET_FILES.search(key):
+        if value and value not in _SWITCH and _SECRET_NAME.search(key) and not _SECRET_FILES.search(key):
             yield key
 
 

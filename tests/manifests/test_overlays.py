@@ -193,7 +193,7 @@ def test_kinds_ports_are_those_that_the_gateway_takes(built: Built) -> None:
 
 
 def test_kinds_secrets_are_random_its_owners_alone_and_made_once(tmp_path: Path) -> None:
-    assert len(make_secrets(tmp_path)) == 7
+    assert len(make_secrets(tmp_path)) == 8
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert make_secrets(tmp_path) == []
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
@@ -202,7 +202,7 @@ def test_kinds_secrets_are_random_its_owners_alone_and_made_once(tmp_path: Path)
     assert keys.name_of(before["model-key"].encode()) == "front-end"
     assert keys.name_of(before["client-key"].encode()) == "client"
     make_secrets(tmp_path / "other")
-    for file in ("store.env", "online.env", "inner.env", "model-key"):
+    for file in ("store.env", "online.env", "inner.env", "label-studio.env", "model-key"):
         assert (tmp_path / "other" / file).read_text() != before[file]
 
 

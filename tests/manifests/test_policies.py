@@ -183,6 +183,12 @@ def test_a_fault_is_found_by_its_rule(fault: str) -> None:
     assert rule in {finding.rule for finding in judge(documents)}
 
 
+def test_a_switch_about_secrets_is_no_secret() -> None:
+    documents = sound()
+    _container(documents)["env"].append({"name": "ENABLE_API_TOKEN", "value": "true"})
+    assert judge(documents) == []
+
+
 def test_a_secret_that_a_generator_makes_from_files_is_not_in_clear() -> None:
     documents = sound()
     _secret(documents)

@@ -103,6 +103,14 @@ def test_every_step_says_what_it_needs_of_a_cluster(name: str) -> None:
         assert int(policy["backoffMaxDuration"].removesuffix("s")) > (policy["maxRetryCount"] + 1) * seconds
 
 
+def test_only_steps_of_labelling_say_that_they_need_label_studio() -> None:
+    said = {
+        name: {"ninefold.dev/labelling" in config["podMetadata"]["labels"] for config in _executors(name).values()}
+        for name in PIPELINES
+    }
+    assert said == {name: {name == "labelling"} for name in PIPELINES}
+
+
 def test_a_step_in_a_loop_has_its_place_from_the_run_too() -> None:
     config = _executors("tuning")["exec-search-branch"]
     assert config["nodeSelector"]["nodeSelectorJson"]["componentInputParameter"] == "pipelinechannel--node_selector"
