@@ -55,6 +55,7 @@ class Journal:
         self._mutex = threading.Lock()
         self._file = -1
         self._lock_file = -1
+        self._is_cut = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(folder)
@@ -97,8 +98,9 @@ class Journal:
         with self._mutex:
             if self._file < 0:
                 raise StoreError(f"The journal {self.folder} is closed.")
+            written = 0
             try:
-                if self._size >= self._segment_bytes:
+                if self._size >= self._segment_bytes or self._is_cut:
                     self._begin(self._number + 1)
                 written = os.write(self._file, data)
                 # A disk that fills takes a part of it and tells at the next write.
@@ -110,6 +112,8 @@ class Journal:
                 # Half a record in the middle would be damage; cutting it off needs no space.
                 with suppress(OSError):
                     os.ftruncate(self._file, self._size)
+                # It may be shipped already; what came in its place would be taken for shipped.
+                self._is_cut = self._is_cut or written > 0
                 raise _refused(self.folder, error) from error
             self._size += len(data)
             self.appended += records
@@ -121,6 +125,7 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._number, self._size = opened, number, os.fstat(opened).st_size
+        self._is_cut = False
         if self._fsync:
             _sync_folder(self.folder)
 

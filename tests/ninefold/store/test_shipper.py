@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import threading
 import time
@@ -47,6 +49,30 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path / "journal", segment_bytes=20_000)
     yield journal
     journal.close()
+
+
+def test_what_is_appended_after_a_failed_write_that_was_shipped_is_shipped_too(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "journal", fsync=True)
+    shipper = Shipper(journal.folder, store)
+    journal.append(_encoded(0))
+
+    def failing(_: int) -> None:
+        # The shipper looks while the disk is waited for.
+        assert shipper.drain()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", failing)
+        with pytest.raises(StoreError):
+            journal.append(_encoded(1))
+    for n in (2, 3):
+        journal.append(_encoded(n))
+    journal.close()
+    assert shipper.drain()
+    assert {p.prediction_id for p in store.predictions("arrivals")} >= {"p000002", "p000003"}
+    assert shipper.damaged == 0
 
 
 def test_everything_arrives_and_shipped_segments_go(store: Store, journal: Journal) -> None:
