@@ -26,6 +26,8 @@ CONNECT_SECONDS = 5
 """How long a PostgreSQL that does not answer is waited for."""
 
 _WRITES = "ninefold_writes"
+_OVER_A_LIMIT = "54000"
+"""What PostgreSQL says of a value that is too long for an index, as if it were the server's trouble."""
 
 
 class Database:
@@ -257,7 +259,7 @@ def clear_errors(where: str) -> Iterator[None]:
     except (exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
         said = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-        if isinstance(error, (exc.DataError, exc.IntegrityError)):
+        if isinstance(error, (exc.DataError, exc.IntegrityError)) or getattr(cause, "sqlstate", "") == _OVER_A_LIMIT:
             raise DataError(f"The store {where} can't keep a value: {said}.") from error
         message, remedy = _refusal(where, said)
         raise StoreError(message, remedy=remedy) from error

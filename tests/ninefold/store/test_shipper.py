@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -73,6 +74,16 @@ def test_what_is_appended_after_a_failed_write_that_was_shipped_is_shipped_too(
     assert shipper.drain()
     assert {p.prediction_id for p in store.predictions("arrivals")} >= {"p000002", "p000003"}
     assert shipper.damaged == 0
+
+
+def test_a_key_too_long_for_an_index_holds_up_nothing(store: Store, journal: Journal) -> None:
+    drawn = random.Random(1)
+    key = "".join(chr(drawn.randrange(0x10000, 0x110000)) for _ in range(768))
+    journal.append_many([_encoded(0), _encoded(1, key=key), _encoded(2)])
+    shipper = Shipper(journal.folder, store)
+    assert shipper.drain(timeout=5)
+    assert shipper.damaged == (1 if store.is_postgresql else 0)
+    assert {p.prediction_id for p in store.predictions("arrivals", key="k")} == {"p000000", "p000002"}
 
 
 def test_everything_arrives_and_shipped_segments_go(store: Store, journal: Journal) -> None:
