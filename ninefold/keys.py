@@ -112,8 +112,15 @@ class Keys:
         return found
 
     def secret_of(self, name: str) -> bytes:
-        """32 bytes that only who holds the key or the keys file knows; they change when the name gets a new key."""
-        return self._hashes[name]
+        """32 bytes that only who holds the key or the keys file knows; they change when the name gets a new key.
+
+        Raises:
+            NotAuthenticated: The name has no key any more.
+        """
+        secret = self._hashes.get(name)
+        if secret is None:
+            raise NotAuthenticated(f"The API key {name!r} was revoked.", remedy="Use another key.")
+        return secret
 
 
 class KeysFile:

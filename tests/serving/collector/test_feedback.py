@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ninefold.errors import LimitReached, UsageError
-from ninefold.keys import Keys, create_key
+from ninefold.keys import Keys, create_key, revoke_key
 from ninefold.loading import load_use_case
 from ninefold.records import Prediction
 from ninefold.store.erasure import erase_records, key_of
@@ -55,6 +55,18 @@ async def test_feedback_with_a_value_is_a_truth_by_the_user(collector: Any) -> N
         (said,) = running.store.truth_history("rides", "1|Rome")
         assert (said.value, said.source, said.note) == (42.0, "user", "we stood still")
         assert said.known_at == NOON
+
+
+async def test_a_key_that_is_revoked_while_its_request_is_read_is_refused(collector: Any) -> None:
+    async with collector() as running:
+
+        async def body() -> AsyncIterator[bytes]:
+            revoke_key(running.settings.keys_file, "test")
+            yield b'{"prediction_id":"p1","value":42}'
+
+        answer = await running.http.post("/v1/feedback", content=body())
+        assert answer.status_code == 401
+        assert running.store.counts()["events"] == 0
 
 
 async def test_a_user_is_kept_under_a_pseudonym_that_hangs_on_the_key(collector: Any) -> None:
