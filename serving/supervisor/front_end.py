@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -31,6 +32,8 @@ def shown_by_front_end(address: str, use_case: str, key: str, *, seconds: float 
             shown = json.load(response)
     except (urllib.error.HTTPError, ValueError):
         return None
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"What came from {address} is no whole answer: {error!r}.") from error
     return shown if isinstance(shown, dict) else None
 
 

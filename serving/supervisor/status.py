@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import time
 import urllib.request
@@ -181,7 +182,7 @@ def _row(process: ProcessState) -> Row:
 
 def _problem(process: ProcessState) -> str:
     """What a process that works says is wrong, such as that it can't use the live version; empty for nothing."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
         with urllib.request.urlopen(f"http://{process.host}:{process.port}/readyz", timeout=2) as response:
             document = json.loads(response.read())
         return str(document.get("problem") or "") if isinstance(document, dict) else ""
@@ -191,7 +192,7 @@ def _problem(process: ProcessState) -> str:
 def _samples(process: ProcessState) -> Mapping[str, float]:
     """Name → sum over the labels of every sample in the process's metrics."""
     totals: dict[str, float] = {}
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
         url = f"http://{process.host}:{process.port}/metrics"
         with urllib.request.urlopen(url, timeout=2) as response:
             for line in response.read().decode().splitlines():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from children import spec, tick_until
 
+from ninefold.routes import RouteTable
+from serving.supervisor.front_end import follows
 from serving.supervisor.processes import Child
 from serving.supervisor.state import (
     ProcessState,
@@ -58,6 +60,31 @@ def test_a_problem_that_a_process_names_is_shown(
             )
         )  # fmt: skip
         assert (row.state, row.ready, row.last_line) == (state, ready, said)
+    finally:
+        child.terminate()
+        child.wait(5)
+
+
+def test_an_answer_that_is_cut_off_is_none_and_ends_nobody_who_asked(tmp_path: Path) -> None:
+    """As of a process that is killed while it answers."""
+    cut_off = "self.send_response(200); self.send_header('Content-Length', '99'); "
+    code = ANSWERS.replace("self.send_response(200); ", cut_off).replace("BODY", "b'{'")
+    child = Child(spec(tmp_path, code))
+    try:
+        tick_until(child, lambda: child.ready)
+        assert child.process is not None
+        assert not follows(child.address, "key", RouteTable(use_case="parcels", revision=1, live=None))
+        process = ProcessState(
+            name="front end", pid=child.process.pid, born=child.born, host="127.0.0.1", port=child.spec.port,
+            state="ready", restarts=0,
+        )  # fmt: skip
+        (row,) = rows(
+            SupervisorState(
+                use_case="parcels", pid=os.getpid(), born=None, ready=True, model_only=False, live=1, problem="",
+                processes=(process,),
+            )
+        )  # fmt: skip
+        assert row.state == "ready"
     finally:
         child.terminate()
         child.wait(5)
