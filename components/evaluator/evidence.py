@@ -254,13 +254,15 @@ def _compare_slices(
     found: list[SliceComparison] = []
     small = 0
     for name, value, mask in slice_rows(use_case, {n: column[rows] for n, column in test.request.items()}):
-        if np.count_nonzero(mask) < SMALL_SLICE_ROWS:
+        chosen = rows[mask]
+        weight = _at(test.weight, chosen)
+        # Rows that stand for nothing tell nothing, however many they are.
+        if np.count_nonzero(mask) < SMALL_SLICE_ROWS or (weight is not None and not weight.any()):
             small += 1
             continue
-        chosen = rows[mask]
         comparison = compare(
             use_case.metric, test.truth[chosen], of_a[mask], of_b[mask], test.blocks[chosen],
-            weight=_at(test.weight, chosen),
+            weight=weight,
         )  # fmt: skip
         found.append(SliceComparison(field=name, value=value, comparison=comparison))
     return tuple(found), small

@@ -270,3 +270,13 @@ def test_a_live_version_that_was_not_evaluated_holds(samples) -> None:
     test = _test_set(samples)
     decision = gate(GATES, _gather(samples, test, _candidate(test), incumbent_version=4))
     assert decision.action == "hold"
+
+
+def test_a_slice_whose_rows_all_stand_for_nothing_is_one_that_can_not_be_judged(samples) -> None:
+    test = _test_set(samples)
+    weight = np.where(test.request["zone"] == "north", 0.0, 1.0)
+    evidence = _gather(samples, dataclasses.replace(test, weight=weight), _candidate(test))
+    plain = _gather(samples, test, _candidate(test))
+    north = {("zone", "north")}
+    assert {(s.field, s.value) for s in evidence.slices} == {(s.field, s.value) for s in plain.slices} - north
+    assert evidence.small_slices == plain.small_slices + 1
