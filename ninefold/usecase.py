@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Problem = Literal["regression", "binary"]
+OF_TRUTHS = ("truth", "known_at", "source")
+"""Columns of truths that stand beside their key."""
 ModelFormat = Literal["onnx", "pmml", "skops"]
 """What a model is packaged as (docs/usecases.md)."""
 
@@ -187,6 +189,11 @@ class UseCase:
         for name in self.key:
             if fields[name].nullable or fields[name].kind in ("number", "text"):
                 raise ConfigurationError(f"{self.name}: key field {name!r} can be null, or is a number or a text.")
+            if name in OF_TRUTHS:
+                raise ConfigurationError(
+                    f"{self.name}: key field {name!r} is called like a column that truths have of their own.",
+                    remedy=f"Give it another name than {', '.join(OF_TRUTHS)}.",
+                )
         for f in self.request:
             if f.digest_of is not None:
                 strings = {n for n, o in fields.items() if o.kind in STRINGS and not o.nullable and o.digest_of is None}

@@ -221,6 +221,9 @@ REFUSED = {
     "request field twice": lambda u: dataclasses.replace(u, request=(*u.request, u.request[0])),
     "key names flght": _stops(key=("date", "flght")),
     "'tail_number' can be null": _stops(key=("date", "tail_number")),
+    "'source' is called like a column that truths have": lambda u: dataclasses.replace(
+        u, request=(*u.request, Field(name="source", kind="category")), key=(*u.key, "source")
+    ),
     "slices names airline": _stops(slices=("airline",)),
     "decided_at names flight": _stops(decided_at="flight"),
     "needs decided_at": _stops(decided_at=None, split=TimeSplit()),
