@@ -60,7 +60,7 @@ class Mix:
 
     def text(self) -> str:
         """``uncertainty=0.8,sure_but_wrong=0.1,random=0.1``, which ``parse`` reads back."""
-        return ",".join(f"{one.name}={getattr(self, one.name):g}" for one in fields(self))
+        return ",".join(f"{one.name}={_shortest(getattr(self, one.name))}" for one in fields(self))
 
     @classmethod
     def parse(cls, text: str) -> Mix:
@@ -81,3 +81,8 @@ class Mix:
             except ValueError:
                 raise InvalidInput(f"mix.{name}", f"{share[:20]!r} is no number.", remedy="Give 0 to 1.") from None
         return cls(**shares)
+
+
+def _shortest(share: float) -> str:
+    short = f"{share:g}"
+    return short if float(short) == share else repr(share)

@@ -153,7 +153,8 @@ def test_a_wrong_mix_is_named(text: str, field: str) -> None:
 
 
 def test_a_mix_reads_what_it_writes() -> None:
-    for mix in (Mix(), Mix.parse("uncertainty=0.25,random=0.75")):
+    thirds = Mix(uncertainty=1 / 3, sure_but_wrong=1 / 3, random=1 / 3)
+    for mix in (Mix(), Mix.parse("uncertainty=0.25,random=0.75"), thirds):
         assert Mix.parse(mix.text()) == mix
 
 
