@@ -5,6 +5,7 @@ Code never asks the operating system for the time of day; it asks the clock it w
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -78,9 +79,11 @@ def parse_duration(text: str, *, field: str = "duration") -> timedelta:
         InvalidInput: ``text`` is not a positive whole number with one of the four units.
     """
     number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not number.isdigit() or int(number) == 0:
-        raise InvalidInput(field, f"{text!r} is not a duration.", remedy="Write it as 90s, 15m, 6h or 28d.")
-    return timedelta(seconds=int(number) * _UNITS[unit])
+    # Digits of other scripts, and thousands of them, are more than int or timedelta takes.
+    seconds = int(number) * _UNITS.get(unit, 0) if re.fullmatch("[0-9]{1,15}", number) else 0
+    if not 0 < seconds <= timedelta.max.total_seconds():
+        raise InvalidInput(field, f"{text[:60]!r} is not a duration.", remedy="Write it as 90s, 15m, 6h or 28d.")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(duration: timedelta) -> str:
