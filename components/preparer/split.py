@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 KNOWN_AT = "truth_known_at"
 """Column with the instant at which a row's truth became known; where it is missing, that can't be checked, and the
 notes say so."""
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 USER_ALONE = "told by a user alone: chooses no model"
 
@@ -79,15 +81,18 @@ def back(instant: datetime, length: str) -> datetime:
 
     Raises:
         ConfigurationError: The length is neither.
+        UsageError: There is no such instant: it would lie before the year 1.
     """
     match = re.fullmatch(r"([1-9]\d{0,3})(mo|d)", length)
     if match is None:
         raise ConfigurationError(f"{length!r} is no length of a split.", remedy="Write it as 1mo or 30d.")
     number, unit = int(match[1]), match[2]
-    if unit == "d":
-        return instant - timedelta(days=number)
     months = instant.year * 12 + instant.month - 1 - number
     year, month = divmod(months, 12)
+    if (instant - _FIRST < timedelta(days=number)) if unit == "d" else year < _FIRST.year:
+        raise UsageError(f"There is no time {length} before {format_instant(instant)}.", remedy="Give a later --until.")
+    if unit == "d":
+        return instant - timedelta(days=number)
     return instant.replace(year=year, month=month + 1, day=min(instant.day, calendar.monthrange(year, month + 1)[1]))
 
 

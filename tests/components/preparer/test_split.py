@@ -115,6 +115,13 @@ def test_other_lengths_are_refused(length: str) -> None:
         back(UNTIL, length)
 
 
+@pytest.mark.parametrize("length", ["1mo", "9d"])
+def test_a_time_before_the_calendar_begins_is_named(length: str) -> None:
+    with pytest.raises(UsageError, match=r"no time .* before 0001-01-0.*--until"):
+        back(datetime(1, 1, 9, 12, tzinfo=UTC) - timedelta(days=1), length)
+    assert back(datetime(1, 2, 1, tzinfo=UTC), "1mo") == back(datetime(1, 1, 10, tzinfo=UTC), "9d")
+
+
 def test_a_row_whose_truth_was_known_too_late_is_dropped_and_counted(make_rows, timed) -> None:
     frame = make_rows(
         ["in time", "just too late", "unknown when", "validation, too late", "test, after the end"],
