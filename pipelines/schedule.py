@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from ninefold.clock import Clock
 from ninefold.errors import InvalidInput
 
 log = structlog.get_logger()
+
+_LEAP_YEAR = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Schedule:
@@ -22,7 +24,7 @@ class Schedule:
         expression: Six fields: second, minute, hour, day of month, month, day of week.
 
     Raises:
-        InvalidInput: It is not a six-field cron expression.
+        InvalidInput: It is not a six-field cron expression, or no instant is ever due.
     """
 
     def __init__(self, expression: str) -> None:
@@ -33,6 +35,10 @@ class Schedule:
                 remedy="Second, minute, hour, day of month, month, day of week: '0 0 3 * * 1' is Mondays at 03:00 UTC.",
             )
         self.expression = expression
+        try:
+            self.after(_LEAP_YEAR)
+        except CroniterBadDateError as error:
+            raise InvalidInput("cron", f"{expression!r} is never due.", remedy="Name a day that there is.") from error
 
     def after(self, instant: datetime) -> datetime:
         """The first due instant strictly after another."""

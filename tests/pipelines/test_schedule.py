@@ -38,6 +38,12 @@ def test_anything_else_is_refused_with_an_example(expression: str) -> None:
         Schedule(expression)
 
 
+def test_a_day_that_never_comes_is_refused_at_once() -> None:
+    with pytest.raises(InvalidInput, match="never due"):
+        Schedule("0 0 0 30 2 *")
+    assert Schedule("0 0 0 29 2 *").after(START) == datetime(2016, 2, 29, tzinfo=UTC)
+
+
 def _simulate(
     seconds_a_job: float, jobs: int, fail_on: int | None = None, failure: Exception | None = None
 ) -> tuple[list[datetime], dict[str, int]]:
