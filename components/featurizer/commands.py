@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -129,7 +130,7 @@ def parse_key(use_case: UseCase, texts: list[str]) -> dict[str, Any]:
         field = use_case.fields[name]
         value: Any = text
         if field.kind == "integer":
-            value = int(text) if text.lstrip("-").isdigit() else text
+            value = int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
         values[name] = field.check(value)
     return values
 

@@ -34,6 +34,8 @@ def test_apply_materialize_and_show(rides: ModuleType) -> None:
     [
         (["driver"], UsageError, "has no '='"),
         (["driver=one"], InvalidInput, "driver: 'one' is not a number"),
+        (["driver=--5"], InvalidInput, "driver: '--5' is not a number"),
+        (["driver=²"], InvalidInput, "driver: '²' is not a number"),
         (["nothing=1"], UsageError, "no field of a request"),
         (["to=Z1"], UsageError, "No view goes by to alone"),
     ],
