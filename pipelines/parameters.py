@@ -18,6 +18,8 @@ from ninefold.splits import NOW, TimeSplit
 from ninefold.usecase import UseCase
 
 LONGEST_TRAINING = 24 * 3600.0
+MOST_SEED = 2**31 - 1
+"""What every library that is seeded takes."""
 
 
 class Parameters(Protocol):
@@ -133,7 +135,7 @@ class TrainingParameters:
             max_training_time=seconds,
             max_trials=_whole(document, "max_trials", default=0, least=0),
             windows=dict(windows),
-            seed=_whole(document, "seed", default=0, least=0),
+            seed=_whole(document, "seed", default=0, least=0, most=MOST_SEED),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class TuningParameters:
             until=_until(document, declared),
             max_training_time=_seconds(document, default=240.0, least=SHORTEST),
             branches=_whole(document, "branches", default=4, least=2),
-            seed=_whole(document, "seed", default=0, least=0),
+            seed=_whole(document, "seed", default=0, least=0, most=MOST_SEED),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def send(
     since: Annotated[str, typer.Option("--from", help="First decision moment; by default the first there is.")] = "",
     until: Annotated[str, typer.Option("--to", help="Decision moments end before it; by default now.")] = "",
     batch: Annotated[str, typer.Option(help="Name of the batch; by default the time.")] = "",
-    seed: Annotated[int | None, typer.Option(help="Of a sampler's dice; by default made of the batch's name.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of a sampler's dice; by default made of the batch's name.")
+    ] = None,
 ) -> None:
     """Send tasks to experts, each key once; without a choice of what, a mix of samplers picks."""
     import zlib

@@ -48,6 +48,15 @@ def test_a_search_is_bounded_by_seconds_and_where_asked_by_models() -> None:
             check_parameters("training", "arrivals", {**given, "max_trials": wrong})
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**64, 1.0, True])
+def test_a_seed_is_one_that_every_library_takes(seed: object) -> None:
+    given = {"until": "2013-07-01"}
+    for pipeline in ("training", "tuning"):
+        assert check_parameters(pipeline, "arrivals", {**given, "seed": 2**31 - 1}).to_json()["seed"] == 2**31 - 1
+        with pytest.raises(InvalidInput, match=r"seed: .* 0 to 2,147,483,647"):
+            check_parameters(pipeline, "arrivals", {**given, "seed": seed})
+
+
 def test_labelling_takes_a_size_and_a_mix_where_experts_have_something_to_see() -> None:
     checked = check_parameters("labelling", "reviews", {}).to_json()
     assert checked == {"count": 100, "mix": "", "since": "", "until": ""}
