@@ -8,11 +8,13 @@ not say what the organisation's systems say. A key is 256 random bits, so a plai
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,11 +181,8 @@ def create_key(path: Path, name: str, only: Collection[str] = ()) -> str:
     """
     if unknown := [purpose for purpose in only if purpose not in PURPOSES]:
         raise UsageError(f"A key can't be for {unknown[0]!r} alone.", remedy=f"It can for {', '.join(PURPOSES)}.")
-    key = _PREFIX + secrets.token_urlsafe(32)
-    digest = _digest(key).hex()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, _entries(path) | {name: {"sha256": digest, "only": sorted(set(only))} if only else digest})
-    return key
+    with _changing(path):
+        return _add_key(path, name, only)
 
 
 def key_names(path: Path) -> list[str]:
@@ -202,10 +201,27 @@ def revoke_key(path: Path, name: str) -> None:
         NotFound: There is no key of that name.
         ConfigurationError: The file is broken.
     """
-    entries = _entries(path)
-    if name not in entries:
-        raise NotFound(f"There is no key {name!r}.", remedy=f"There are {', '.join(sorted(entries)) or 'none'}.")
-    _replace(path, {other: entry for other, entry in entries.items() if other != name})
+    with _changing(path):
+        entries = _entries(path)
+        if name not in entries:
+            raise NotFound(f"There is no key {name!r}.", remedy=f"There are {', '.join(sorted(entries)) or 'none'}.")
+        _replace(path, {other: entry for other, entry in entries.items() if other != name})
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """Keeps others from changing a keys file meanwhile: what two of them add would not both be kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _add_key(path: Path, name: str, only: Collection[str] = ()) -> str:
+    key = _PREFIX + secrets.token_urlsafe(32)
+    digest = _digest(key).hex()
+    _replace(path, _entries(path) | {name: {"sha256": digest, "only": sorted(set(only))} if only else digest})
+    return key
 
 
 def _entries(path: Path) -> dict[str, Any]:
@@ -224,11 +240,12 @@ def _replace(path: Path, entries: dict[str, Any]) -> None:
 def local_key(home: Path, keys_file: Path) -> str:
     """The key that a laptop's own tools use; kept in clear in ``home/local.key``, mode 0600, made when missing."""
     path = home / "local.key"
-    if path.exists() and keys_file.exists():
-        return path.read_text().strip()
-    key = create_key(keys_file, "local")
-    replace_file(path, f"{key}\n".encode())
-    return key
+    if not (path.exists() and keys_file.exists()):
+        with _changing(keys_file):
+            # Somebody else may have made it while the lock was waited for.
+            if not (path.exists() and keys_file.exists()):
+                replace_file(path, f"{_add_key(keys_file, 'local')}\n".encode())
+    return path.read_text().strip()
 
 
 def service_key(settings: Settings) -> str:

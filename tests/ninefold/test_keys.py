@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def test_the_local_key_is_made_once(tmp_path: Path) -> None:
     assert local_key(tmp_path, tmp_path / "keys.json") == first
     assert Keys.from_file(tmp_path / "keys.json").name_of(first.encode()) == "local"
     assert stat.S_IMODE((tmp_path / "local.key").stat().st_mode) == 0o600
+
+
+def test_keys_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    with ThreadPoolExecutor(8) as several:
+        made = list(several.map(lambda number: create_key(path, f"shop {number}"), range(40)))
+    keys = Keys.from_file(path)
+    assert [keys.name_of(key.encode()) for key in made] == [f"shop {number}" for number in range(40)]
+
+
+def test_processes_that_start_at_once_have_one_local_key_that_works(tmp_path: Path) -> None:
+    for number in range(20):
+        home = tmp_path / str(number)
+        with ThreadPoolExecutor(4) as several:
+            found = set(several.map(lambda _: local_key(home, home / "keys.json"), range(4)))  # noqa: B023
+        assert len(found) == 1
+        assert Keys.from_file(home / "keys.json").name_of(found.pop().encode()) == "local"
 
 
 def test_a_keys_file_is_read_again_when_it_changed_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
