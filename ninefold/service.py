@@ -20,7 +20,7 @@ import prometheus_client
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
@@ -81,14 +81,18 @@ async def read_json(request: Request, *, max_bytes: int) -> Any:
 
     Raises:
         TooLarge: The body is longer than ``max_bytes``; it is not read to its end.
-        InvalidInput: It is not JSON.
+        InvalidInput: It is not JSON, or the client went away while it was read.
     """
     body = bytearray()
     chunks: AsyncIterator[bytes] = request.stream()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > max_bytes:
-            raise TooLarge(f"The body is over {max_bytes:,} bytes.", remedy="Send smaller batches.")
+    try:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > max_bytes:
+                raise TooLarge(f"The body is over {max_bytes:,} bytes.", remedy="Send smaller batches.")
+    except ClientDisconnect as error:
+        # Nobody is there to be answered; it is counted and logged as what it is, and not as a fault of the service.
+        raise InvalidInput("body", "ended before it was whole.", remedy="Send it again.") from error
     return read_json_body(body, remedy="Send a JSON object.")
 
 

@@ -88,6 +88,29 @@ async def test_many_at_once_share_commits_and_none_is_lost(collector: Any) -> No
         assert running.row("busy_10m").values == (100,)
 
 
+async def test_a_request_that_ends_before_it_is_whole_is_the_senders_matter(
+    collector: Any,
+) -> None:
+    async with collector() as running:
+        app = running.http._transport.app
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/events", "query_string": b"", "root_path": "",
+            "headers": [(b"x-apikey", running.key.encode())],
+        }  # fmt: skip
+        coming = [{"type": "http.request", "body": b'{"events":[', "more_body": True}, {"type": "http.disconnect"}]
+        said: list[Any] = []
+
+        async def receive() -> Any:
+            return coming.pop(0)
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        await app(scope, receive, send)
+        assert said[0]["status"] == 400
+        assert b"ended before it was whole" in said[1]["body"]
+
+
 class Scripted:
     """A session that does what it is told, to meet faults that real stores rarely have."""
 
