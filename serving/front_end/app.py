@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -330,8 +329,8 @@ class FrontEnd:
         await receive()
         for watcher in watchers:
             watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+        # One that ended by an error was told of, and must not keep the journal from being shipped.
+        await asyncio.wait(watchers)
         await self._shadow.finish(_FINISH_SECONDS)
         self._versions.close()
         await asyncio.to_thread(self._close)

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from ninefold.settings import settings
 from ninefold.signature import InputStatistics
 from ninefold.store import open_store
 from ninefold.store.journal import Journal
+from serving.front_end.app import FrontEnd
 from serving.front_end.assembly import assemble
 from serving.front_end.feature_reader import FeatureReader
 from serving.front_end.shadow import MAX_CALLS, MAX_WAITING, ROWS_A_CALL
@@ -417,6 +418,19 @@ async def test_a_journal_that_fails_in_shadow_only_counts(inside, monkeypatch):
         {"answered": 1, "failed": 0, "dropped": 1, "waiting": 0},
     ]
     assert appended == [1, 1, 1, 1]
+
+
+async def test_a_watcher_that_ended_by_an_error_does_not_keep_the_journal_from_being_shipped(inside, monkeypatch):
+    async def fail(_):
+        raise OSError("no more files")
+
+    monkeypatch.setattr(FrontEnd, "_watch_keys", fail)
+    house, app = inside
+    async with client_of(house, app) as client:
+        response = await client.post(f"{PREDICT}?wait=shadow", content=body(INSTANCE))
+    prediction_id = only(response.json())["prediction_id"]
+    with closing(open_store(settings().store_url)) as store:
+        assert store.prediction(prediction_id) is not None
 
 
 async def test_what_breaks_in_reading_for_the_candidate_alone_drops_it_and_no_answer(inside, monkeypatch):
