@@ -23,6 +23,8 @@ Array = np.ndarray[Any, Any]
 
 LENGTHS = {"day": timedelta(days=1), "week": timedelta(days=7)}
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+"""A beginning that is earlier was meant otherwise, and what lies before its first window may be in no calendar."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,9 +54,13 @@ def windows_between(since: datetime, until: datetime, kind: Literal["day", "week
     """The whole windows in [since, until), oldest first.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or it begins before there are any.
     """
     length = LENGTHS[kind]
+    if since < EARLIEST:
+        raise UsageError(
+            f"There is no window from {since:%Y-%m-%d} on.", remedy=f"Begin at {EARLIEST:%Y-%m-%d} or later."
+        )
     start = floor(since, kind)
     start += timedelta(0) if start == since else length
     found = []

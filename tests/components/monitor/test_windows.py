@@ -27,6 +27,11 @@ def test_only_whole_windows_are_judged() -> None:
         windows_between(begin, begin + timedelta(days=8), "week")
 
 
+def test_a_beginning_before_there_were_windows_is_refused() -> None:
+    with pytest.raises(UsageError, match="Begin at 1900-01-01 or later"):
+        windows_between(datetime(1, 1, 1, tzinfo=UTC), datetime(1, 2, 1, tzinfo=UTC), "day")
+
+
 def test_versions_and_cohorts_are_judged_with_coverage_delay_and_the_baseline(stalls: ModuleType, store: Store) -> None:
     rows = stalls.days(stalls.BEGAN, 1, seed=0)
     made = [
