@@ -18,7 +18,7 @@ import polars as pl
 from ninefold.errors import DataError, UsageError
 from ninefold.fields import Kind
 from ninefold.sources.source import Source
-from ninefold.sources.values import BOOLEAN, INSTANT, INTEGER, NUMBER, ZONED, Reading, mixed, typed
+from ninefold.sources.values import BOOLEAN, INSTANT, INTEGER, MOST_EXACT, NUMBER, ZONED, Reading, mixed, typed
 
 Seen = Kind | Literal["empty", "other", "ignore"]
 KINDS = (*get_args(Kind), "ignore")
@@ -143,7 +143,8 @@ def look(source: Source, names: Mapping[str, str], kinds: Mapping[str, Seen], re
         raise DataError(f"{source.where} has no rows.", remedy="Give a table with rows.")
     distinct = source.collect(
         scan.select(
-            pl.col(n).n_unique() if rows <= _EXACT_ROWS else pl.col(n).approx_n_unique() for n in _plain(schema)
+            _known(n, schema[n]).n_unique() if rows <= _EXACT_ROWS else _known(n, schema[n]).approx_n_unique()
+            for n in _plain(schema)
         )
     ).row(0, named=True)
     columns: dict[str, Column] = {}
@@ -192,17 +193,24 @@ def refuse_future(source: Source, name: str, reading: Reading, now: datetime) ->
         )
 
 
-_LOOKED_FOR = ("integers", "numbers", "booleans", "instants", "zoned", "zeros", "commas", "words")
+_LOOKED_FOR = ("integers", "numbers", "booleans", "instants", "zoned", "zeros", "commas", "words", "large")
 
 
 def _plain(schema: pl.Schema) -> list[str]:
     return [name for name, dtype in schema.items() if not dtype.is_nested() and dtype != pl.Binary]
 
 
+def _known(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column in which not a number is a null that came through numpy."""
+    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+
+
 def _counts(schema: pl.Schema, is_text: bool) -> list[pl.Expr]:
     found = []
     for name, dtype in schema.items():
-        found.append(pl.col(name).null_count().alias(f"{name}|nulls"))
+        found.append(_known(name, dtype).null_count().alias(f"{name}|nulls"))
+        if dtype.is_integer():
+            found.append((pl.col(name).cast(pl.Float64).abs() > MOST_EXACT).sum().alias(f"{name}|large"))
         if dtype == pl.String:
             patterns = {"instants": INSTANT, "zoned": ZONED}
             if is_text:
@@ -219,7 +227,8 @@ def _kind_of(dtype: pl.DataType, counts: Mapping[str, Any], known: int, distinct
     if dtype == pl.Boolean:
         return "boolean"
     if dtype.is_integer():
-        return "integer"
+        # Past that neighbours are one number, and as a key one row.
+        return "number" if counts["large"] else "integer"
     if dtype.is_numeric():
         return "number"
     if dtype.is_temporal():

@@ -14,6 +14,8 @@ UTC_TIME = pl.Datetime("us", "UTC")
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
 """Texts of a CSV file that stand for a missing value."""
 
+MOST_EXACT = 2**53
+"""Greatest whole number of which a float64, as requests have it, tells each from the next."""
 INTEGER = r"^[+-]?\d{1,15}(\.0+)?$"
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 BOOLEAN = r"(?i)^(true|false)$"
@@ -63,7 +65,8 @@ def typed(name: str, dtype: pl.DataType, kind: Kind, reading: Reading) -> pl.Exp
                 whole = column.str.contains(INTEGER)
                 return pl.when(whole).then(column.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)).alias(name)
             number = column.cast(pl.Float64)
-            return pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False).alias(name)
+            exact = (number == number.round()) & (number.abs() <= MOST_EXACT)
+            return pl.when(exact).then(number).cast(pl.Int64, strict=False).alias(name)
         case "number":
             number = column.cast(pl.Float64, strict=False)
             return pl.when(number.is_finite()).then(number).alias(name)

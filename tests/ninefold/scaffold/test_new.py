@@ -372,6 +372,30 @@ def test_a_column_that_no_row_with_a_truth_holds_is_left_out(make: Make, project
     assert "`note`: no row that was looked at has both it and a truth" in told
 
 
+def test_a_value_of_parquet_that_is_not_a_number_is_a_missing_one(
+    make: Make, parcels: pl.DataFrame, project: Path
+) -> None:
+    at = pl.col("handed_in_at").str.to_datetime(time_zone="UTC")
+    odd = pl.when(pl.int_range(pl.len()) % 3 == 0).then(float("nan")).otherwise("weight").alias("weight")
+    parcels.with_columns(at, odd).write_parquet(project / "parcels.parquet")
+    use_case = make(file=project / "parcels.parquet")
+    assert use_case.fields["weight"].nullable
+    assert extracted(use_case).requests["weight"].null_count() == 200
+
+
+def test_whole_numbers_that_a_request_could_not_tell_apart_are_no_key(
+    make: Make, parcels: pl.DataFrame, project: Path
+) -> None:
+    table = parcels.with_columns(
+        pl.col("handed_in_at").str.to_datetime(time_zone="UTC"), parcel=pl.int_range(pl.len()) + 2**60
+    )
+    table.write_parquet(project / "parcels.parquet")
+    with pytest.raises(UsageError, match=r"'parcel' is a number, .*--column parcel=category"):
+        make(file=project / "parcels.parquet")
+    use_case = make(file=project / "parcels.parquet", column=["parcel=category"])
+    assert extracted(use_case).requests["parcel"][1] == str(2**60 + 1)
+
+
 def test_a_files_name_is_no_code(make: Make, project: Path) -> None:
     odd = project / 'a"""\\x\n + open("made", "w") #.csv'
     odd.write_text(HEAD + "".join(rows()))
