@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -26,6 +27,8 @@ from ninefold.scaffold.answers import (
 from ninefold.scaffold.facts import Facts
 
 T = TypeVar("T")
+
+LONGEST_DELAY = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +75,18 @@ def collect(facts: Facts, given: Given, console: Console, *, interactive: bool) 
     )  # fmt: skip
     delay = asker.answer(
         "--truth-delay", "How long after the question is its truth known, at the latest (6h, 2d)", given.truth_delay,
-        "1d", lambda text: parse_duration(text.strip(), field="--truth-delay"),
+        "1d", _truth_delay,
     )  # fmt: skip
     return Answers(key=key, time=time, target=target, problem=problem, truth_delay=delay)
+
+
+def _truth_delay(text: str) -> timedelta:
+    delay = parse_duration(text.strip(), field="--truth-delay")
+    if delay > LONGEST_DELAY:
+        raise UsageError(
+            f"--truth-delay: {text.strip()} is longer than a century.", remedy="Nothing could be learned in time."
+        )
+    return delay
 
 
 class _Asker:

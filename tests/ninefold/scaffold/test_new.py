@@ -227,6 +227,14 @@ BROKEN: dict[str, tuple[Any, dict[str, Any]]] = {
         (HEAD + "".join(rows())).replace("2024-01-28", "2924-01-28"), {},
     ),
     r"--truth-delay: 'soon' is not a duration": (HEAD + "".join(rows()), {"truth_delay": "soon"}),
+    "--truth-delay: 999999999d is longer than a century": (HEAD + "".join(rows()), {"truth_delay": "999999999d"}),
+    r"column 'handed_in_at', row 2: '2024-01-01T10:00:00Z' is not a time.*--time-format": (
+        HEAD + "".join(rows()), {"time_format": "%d/%m/%Y"},
+    ),
+    r"column 'parcel', row 2: 'p0' is not a whole number.*300 of 300.*--column": (
+        HEAD + "".join(rows()), {"column": ["parcel=integer"]},
+    ),
+    r"column 'weight', row 2: '0.5' is not true or false": (HEAD + "".join(rows()), {"column": ["weight=boolean"]}),
     r"a shorter --truth-delay than 400d": (HEAD + "".join(rows()), {"truth_delay": "400d"}),
     r"--zone: there is no zone 'Europe/Atlantis'": (HEAD + "".join(rows()), {"zone": "Europe/Atlantis"}),
     r"--column: 'weight=float' is no NAME=KIND": (HEAD + "".join(rows()), {"column": ["weight=float"]}),
@@ -394,6 +402,8 @@ def test_whole_numbers_that_a_request_could_not_tell_apart_are_no_key(
         make(file=project / "parcels.parquet")
     use_case = make(file=project / "parcels.parquet", column=["parcel=category"])
     assert extracted(use_case).requests["parcel"][1] == str(2**60 + 1)
+    with pytest.raises(DataError, match=rf"row 1: {2**60} is not a whole number"):
+        make(file=project / "parcels.parquet", column=["parcel=integer"], name="others")
 
 
 def test_a_files_name_is_no_code(make: Make, project: Path) -> None:
