@@ -8,7 +8,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -162,7 +162,7 @@ def look(source: Source, names: Mapping[str, str], kinds: Mapping[str, Seen], re
             distinct=_distinct(int(distinct.get(name, 0)) - (1 if nulls else 0), known, rows),
             naive=kind == "time" and _is_naive(schema[name], counts, known, reading),
         )  # fmt: skip
-    return Facts(rows=rows, columns=columns, sample=_sample(source, scan, schema, columns, rows, reading))
+    return Facts(rows=rows, columns=columns, sample=_sample(source, scan, schema, columns, kinds, reading))
 
 
 def _distinct(counted: int, known: int, rows: int) -> int:
@@ -287,9 +287,30 @@ def _is_naive(dtype: pl.DataType, counts: Mapping[str, Any], known: int, reading
 
 
 def _sample(
-    source: Source, scan: pl.LazyFrame, schema: pl.Schema, columns: Mapping[str, Column], rows: int, reading: Reading
+    source: Source,
+    scan: pl.LazyFrame,
+    schema: pl.Schema,
+    columns: Mapping[str, Column],
+    declared: Collection[str],
+    reading: Reading,
 ) -> pl.DataFrame:
     kept = {c.name: c.kind for c in columns.values() if c.kind not in ("empty", "other", "ignore")}
+    rows = next(iter(columns.values())).rows
     every = max(1, math.ceil(rows / SAMPLE))
     raw = source.collect(scan.select(list(kept)).gather_every(every))
-    return raw.select(typed(name, schema[name], kind, reading) for name, kind in kept.items())  # type: ignore[arg-type]
+    sample = raw.select(typed(name, schema[name], kind, reading) for name, kind in kept.items())  # type: ignore[arg-type]
+    for name in kept.keys() & set(declared):
+        _check_declared(source, columns[name], raw.select(_known(name, schema[name]))[name], sample[name], every)
+    return sample
+
+
+def _check_declared(source: Source, column: Column, raw: pl.Series, read: pl.Series, every: int) -> None:
+    """What somebody said of a column has to hold of its values; what was seen of them holds anyway."""
+    wrong = read.is_null() & raw.is_not_null()
+    if wrong.any():
+        index = int(wrong.arg_true()[0])
+        error = mixed(
+            source.where, column.source, column.kind, source.first_row + index * every, raw[index],  # type: ignore[arg-type]
+            count=int(wrong.sum()), rows=len(raw), like="you said",
+        )  # fmt: skip
+        raise DataError(error.message, remedy="Correct --column, or of times --time-format; or correct the values.")

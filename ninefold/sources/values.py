@@ -133,12 +133,14 @@ def read(frame: pl.DataFrame, name: str, kind: Kind, reading: Reading, *, where:
     return values
 
 
-def mixed(where: str, column: str, kind: Kind, row: int, value: Any, *, count: int, rows: int) -> DataError:
+def mixed(
+    where: str, column: str, kind: Kind, row: int, value: Any, *, count: int, rows: int,
+    like: str = "the column's others are",
+) -> DataError:  # fmt: skip
     """A value that is not of the kind of its column."""
     more = "" if count == 1 else f"; {count:,} of {rows:,} rows hold such"
     return DataError(
-        f"{where}: column {column!r}, row {row:,}: {quote(value)} is not {_WANTED[kind]}, as the column's others "
-        f"are{more}.",
+        f"{where}: column {column!r}, row {row:,}: {quote(value)} is not {_WANTED[kind]}, as {like}{more}.",
         remedy=_REMEDY[kind],
     )
 
