@@ -75,6 +75,7 @@ def test_a_folder_is_made_from_the_file(reader: Reader) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_from_a_file_to_a_served_prediction_in_five_commands(reader: Reader) -> None:
     table, *commands = blocks("A table", "From a database")
     reader.does(table)
@@ -99,6 +100,7 @@ def test_from_a_file_to_a_served_prediction_in_five_commands(reader: Reader) -> 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_from_a_database(reader: Reader) -> None:
     (block,) = blocks("From a database", "What is refused")
     reader.does(block)

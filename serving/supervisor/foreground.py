@@ -20,6 +20,10 @@ from serving.supervisor.supervisor import Supervisor
 Tell = Callable[[str], None]
 
 
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Supervisors that outlive who started them; forgotten, Python would complain that they still run."""
+
+
 def serve(supervisor: Supervisor, *, progress: Tell | None = None, ready: Callable[[], None] | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains.
 
@@ -73,6 +77,7 @@ def start_detached(settings: Settings, use_case: str, *, model_only: bool, secon
             env={**os.environ, **settings_environment(settings), "PYTHONSAFEPATH": "1"},
             start_new_session=True,
         )
+    _STARTED.append(process)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         state = read_state(settings.home)

@@ -86,6 +86,7 @@ USE_CASE = UseCase(
     extract="market:extract",
     split=TimeSplit(validation="3d", test="6d"),
     inputs=(Input(name="visits"), Input(name="season", kind="category")),
+    may_tell_alone=("visits",),
     derive=derive,
     baseline=baseline,
     decide=decide,
