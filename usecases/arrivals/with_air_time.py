@@ -10,9 +10,7 @@ from dataclasses import replace
 from ninefold.fields import Field, Input
 from usecases.arrivals.contract import USE_CASE as ARRIVALS
 
-AIR_TIME = Field(
-    name="air_time", kind="number", unit="min", nullable=True, example=227, description="Wheels up to down."
-)
+AIR_TIME = Field(name="air_time", kind="number", unit="min", nullable=True, example=227, description="In the air.")
 
 USE_CASE = replace(
     ARRIVALS,
