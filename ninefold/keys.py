@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -212,9 +213,13 @@ def revoke_key(path: Path, name: str) -> None:
 def _changing(path: Path) -> Iterator[None]:
     """Keeps others from changing a keys file meanwhile: what two of them add would not both be kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # The folder and no file of its own: nothing is left beside the keys.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _add_key(path: Path, name: str, only: Collection[str] = ()) -> str:
