@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from ninefold.routes import RouteTable
+from serving.supervisor.processes import fetched
 
 
 def shown_by_front_end(address: str, use_case: str, key: str, *, seconds: float = 1.0) -> Mapping[str, Any] | None:
@@ -24,16 +23,10 @@ def shown_by_front_end(address: str, use_case: str, key: str, *, seconds: float 
     Raises:
         OSError: It does not answer.
     """
-    request = urllib.request.Request(  # noqa: S310 - the address is this machine's own, http
-        f"{address}/v1/models/{use_case}", headers={"X-ApiKey": key}
-    )
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310
-            shown = json.load(response)
+        shown = json.loads(fetched(f"{address}/v1/models/{use_case}", key=key, seconds=seconds))
     except (urllib.error.HTTPError, ValueError):
         return None
-    except http.client.HTTPException as error:
-        raise ConnectionError(f"What came from {address} is no whole answer: {error!r}.") from error
     return shown if isinstance(shown, dict) else None
 
 

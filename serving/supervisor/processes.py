@@ -6,6 +6,7 @@ import http.client
 import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,26 @@ def is_ready(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def fetched(url: str, *, key: str | None = None, seconds: float = 1.0) -> bytes:
+    """The whole body that a GET answers.
+
+    Args:
+        url: Of this machine's own, http.
+        key: API key, where one is asked for.
+        seconds: How long it may take.
+
+    Raises:
+        OSError: There is no answer, it is an error (``HTTPError``), or it is cut off.
+    """
+    request = urllib.request.Request(url, headers={} if key is None else {"X-ApiKey": key})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310
+            body: bytes = response.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"What came from {url} is no whole answer: {error!r}.") from error
+    return body
 
 
 class Child:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import time
-import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,7 +13,7 @@ from typing import Any
 from ninefold.errors import NinefoldError
 from ninefold.loading import load_use_case
 from serving.supervisor.front_end import shown_by_front_end
-from serving.supervisor.processes import is_ready, reachable
+from serving.supervisor.processes import fetched, is_ready, reachable
 from serving.supervisor.state import ProcessState, ServedRollout, SupervisorState, is_same
 
 
@@ -182,9 +180,8 @@ def _row(process: ProcessState) -> Row:
 
 def _problem(process: ProcessState) -> str:
     """What a process that works says is wrong, such as that it can't use the live version; empty for nothing."""
-    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-        with urllib.request.urlopen(f"http://{process.host}:{process.port}/readyz", timeout=2) as response:
-            document = json.loads(response.read())
+    with contextlib.suppress(OSError, ValueError):
+        document = json.loads(fetched(f"http://{process.host}:{process.port}/readyz", seconds=2))
         return str(document.get("problem") or "") if isinstance(document, dict) else ""
     return ""
 
@@ -192,14 +189,12 @@ def _problem(process: ProcessState) -> str:
 def _samples(process: ProcessState) -> Mapping[str, float]:
     """Name → sum over the labels of every sample in the process's metrics."""
     totals: dict[str, float] = {}
-    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-        url = f"http://{process.host}:{process.port}/metrics"
-        with urllib.request.urlopen(url, timeout=2) as response:
-            for line in response.read().decode().splitlines():
-                if line and not line.startswith("#"):
-                    name, _, value = line.rpartition(" ")
-                    name = name.partition("{")[0]
-                    totals[name] = totals.get(name, 0.0) + float(value)
+    with contextlib.suppress(OSError, ValueError):
+        for line in fetched(f"http://{process.host}:{process.port}/metrics", seconds=2).decode().splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                name = name.partition("{")[0]
+                totals[name] = totals.get(name, 0.0) + float(value)
     return totals
 
 

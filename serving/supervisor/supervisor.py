@@ -77,8 +77,7 @@ class Supervisor:
         self._models = ModelServers(self.specs, self._publisher)
         self._wanted = Wanted()
         self._problem = ""
-        self._is_ready = False
-        self._told_ready = threading.Event()
+        self._all_ready = threading.Event()
         self._stop = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -155,7 +154,7 @@ class Supervisor:
         """
         deadline = time.monotonic() + seconds
         told: set[str] = set()
-        while not self._told_ready.wait(0.1):
+        while not self._all_ready.wait(0.1):
             children = self._needed()
             for child in children:
                 port = child.spec.port
@@ -234,14 +233,12 @@ class Supervisor:
                 for child in self._children():
                     changed |= child.tick(now)
                 changed |= self._models.advance(self._wanted.desired, self._wanted.rollout, now)
-                became_ready = not self._is_ready and self._is_all_ready()
-                if became_ready:
-                    self._is_ready = True
+                became_ready = not self._all_ready.is_set() and self._is_all_ready()
                 if changed or became_ready:
-                    self._write_state()
+                    self._write_state(became_ready=became_ready)
                 if became_ready:
                     # Who waits for it reads the state next.
-                    self._told_ready.set()
+                    self._all_ready.set()
                 self._stop.wait(TICK_SECONDS)
         except Exception as error:
             self._failure = (
@@ -299,7 +296,7 @@ class Supervisor:
             if not child.wait(max(0.0, deadline - time.monotonic())):
                 log.warning("killed what did not drain", name=child.spec.name)
 
-    def _write_state(self) -> None:
+    def _write_state(self, *, became_ready: bool = False) -> None:
         digests = {child: model.digest for model, child in self._models.children.items()}
         gateway = "" if self._gateway is None else self._gateway.gateway.problem
         problems = [self._problem, self._publisher.problem, gateway]
@@ -307,7 +304,7 @@ class Supervisor:
             use_case=self.use_case,
             pid=os.getpid(),
             born=started_at(os.getpid()),
-            ready=self._is_ready,
+            ready=became_ready or self._all_ready.is_set(),
             model_only=self.model_only,
             live=self._models.live.version if self._models.live else None,
             problem=" ".join(filter(None, problems)),

@@ -20,7 +20,7 @@ from serving.supervisor.state import (
     read_state,
     write_state,
 )  # fmt: skip
-from serving.supervisor.status import rollout_row, rows
+from serving.supervisor.status import Row, rollout_row, rows
 
 ANSWERS = """
 import http.server, sys
@@ -31,6 +31,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
+
+
+def row_of(child: Child) -> Row:
+    """What is shown of a process that runs."""
+    assert child.process is not None
+    process = ProcessState(
+        name="front end", pid=child.process.pid, born=child.born, host="127.0.0.1", port=child.spec.port,
+        state="ready", restarts=0,
+    )  # fmt: skip
+    (row,) = rows(
+        SupervisorState(
+            use_case="parcels", pid=os.getpid(), born=None, ready=True, model_only=False, live=1, problem="",
+            processes=(process,),
+        )
+    )  # fmt: skip
+    return row
 
 
 @pytest.mark.parametrize(
@@ -48,17 +64,7 @@ def test_a_problem_that_a_process_names_is_shown(
     child = Child(spec(tmp_path, ANSWERS.replace("BODY", repr(body))))
     try:
         tick_until(child, lambda: child.ready)
-        assert child.process is not None
-        process = ProcessState(
-            name="front end", pid=child.process.pid, born=child.born, host="127.0.0.1", port=child.spec.port,
-            state="ready", restarts=0,
-        )  # fmt: skip
-        (row,) = rows(
-            SupervisorState(
-                use_case="parcels", pid=os.getpid(), born=None, ready=True, model_only=False, live=1, problem="",
-                processes=(process,),
-            )
-        )  # fmt: skip
+        row = row_of(child)
         assert (row.state, row.ready, row.last_line) == (state, ready, said)
     finally:
         child.terminate()
@@ -72,18 +78,8 @@ def test_an_answer_that_is_cut_off_is_none_and_ends_nobody_who_asked(tmp_path: P
     child = Child(spec(tmp_path, code))
     try:
         tick_until(child, lambda: child.ready)
-        assert child.process is not None
         assert not follows(child.address, "key", RouteTable(use_case="parcels", revision=1, live=None))
-        process = ProcessState(
-            name="front end", pid=child.process.pid, born=child.born, host="127.0.0.1", port=child.spec.port,
-            state="ready", restarts=0,
-        )  # fmt: skip
-        (row,) = rows(
-            SupervisorState(
-                use_case="parcels", pid=os.getpid(), born=None, ready=True, model_only=False, live=1, problem="",
-                processes=(process,),
-            )
-        )  # fmt: skip
+        row = row_of(child)
         assert row.state == "ready"
     finally:
         child.terminate()

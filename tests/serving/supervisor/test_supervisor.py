@@ -215,7 +215,7 @@ def test_a_second_one_says_so_and_a_dead_ones_children_are_ended(configuration: 
         document = json.loads((configuration.home / "run" / "supervisor.json").read_text())
         stranger = {**document["processes"][0], "name": "stranger", "pid": os.getpid(), "born": 1.0}
         document |= {"born": 1.0, "processes": [*document["processes"], stranger]}
-        supervisor._write_state = lambda: None  # type: ignore[method-assign]
+        supervisor._write_state = lambda **_: None  # type: ignore[method-assign]
         (configuration.home / "run" / "supervisor.json").write_text(json.dumps(document))
         assert end_leftovers(configuration.home) == ["model 0"]
 
