@@ -8,11 +8,9 @@ not say what the organisation's systems say. A key is 256 random bits, so a plai
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ninefold.atomic import replace_file
+from ninefold.atomic import alone, replace_file
 from ninefold.errors import ConfigurationError, NotAllowed, NotAuthenticated, NotFound, UsageError
 
 log = structlog.get_logger()
@@ -214,12 +212,8 @@ def _changing(path: Path) -> Iterator[None]:
     """Keeps others from changing a keys file meanwhile: what two of them add would not both be kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The folder and no file of its own: nothing is left beside the keys.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with alone(path.parent):
         yield
-    finally:
-        os.close(folder)
 
 
 def _add_key(path: Path, name: str, only: Collection[str] = ()) -> str:

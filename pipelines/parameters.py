@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol, Self
 
 from components.labeller.sampling.mix import Mix
+from components.model_builder import GREATEST_SEED
 from components.tuner.budget import SHORTEST
 from components.tuner.lengths import combinations
 from ninefold.clock import format_instant, parse_instant
@@ -18,8 +19,6 @@ from ninefold.splits import NOW, TimeSplit
 from ninefold.usecase import UseCase
 
 LONGEST_TRAINING = 24 * 3600.0
-MOST_SEED = 2**31 - 1
-"""What every library that is seeded takes."""
 
 
 class Parameters(Protocol):
@@ -135,7 +134,7 @@ class TrainingParameters:
             max_training_time=seconds,
             max_trials=_whole(document, "max_trials", default=0, least=0),
             windows=dict(windows),
-            seed=_whole(document, "seed", default=0, least=0, most=MOST_SEED),
+            seed=_whole(document, "seed", default=0, least=0, most=GREATEST_SEED),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -188,7 +187,7 @@ class TuningParameters:
             until=_until(document, declared),
             max_training_time=_seconds(document, default=240.0, least=SHORTEST),
             branches=_whole(document, "branches", default=4, least=2),
-            seed=_whole(document, "seed", default=0, least=0, most=MOST_SEED),
+            seed=_whole(document, "seed", default=0, least=0, most=GREATEST_SEED),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from components.model_builder import GREATEST_SEED
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -18,7 +20,7 @@ def build(
     metric: Annotated[str | None, typer.Option(help="What to optimise; by default what the data set says.")] = None,
     max_training_time: Annotated[float, typer.Option(min=1, help="Seconds for everything.")] = 60.0,
     models: Annotated[str | None, typer.Option(help="Where packages lie; by default the models folder.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=GREATEST_SEED, help="Of every random choice.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Of training.")] = 2,
     trials: Annotated[int | None, typer.Option(min=1, help="End after so many trials.")] = None,
 ) -> None:

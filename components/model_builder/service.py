@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from components.model_builder import GREATEST_SEED
 from components.model_builder.builds import Builds, Specification
 from ninefold.clock import Clock
 from ninefold.dataset import local_path
@@ -92,8 +93,10 @@ def specification(body: Any, *, roots: Sequence[Path], models_url: str) -> Speci
             "metric", f"{metric!r:.60} is not a metric.", remedy=f"Send one of {', '.join(DEFINITIONS)}."
         )
     seed = body.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise InvalidInput("seed", f"{seed!r:.60} is not a seed.", remedy="Send a whole number from 0 to 2147483647.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= GREATEST_SEED:
+        raise InvalidInput(
+            "seed", f"{seed!r:.60} is not a seed.", remedy=f"Send a whole number from 0 to {GREATEST_SEED}."
+        )
     return Specification(
         train=_under(roots, body.get("train"), "train"),
         validation=_under(roots, body.get("validation"), "validation"),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from ninefold.atomic import alone
 from ninefold.dataset import local_path
 from ninefold.errors import PackageError
 from ninefold.package.files import keep_package, read_verified, verify_package
@@ -38,7 +35,9 @@ def fetch_package(uri: str, digest: str, folder: Path) -> Path:
     if _is_whole(target, digest):
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / f"{_FETCHING}{digest}.lock"):
+    lock = folder / f"{_FETCHING}{digest}.lock"
+    lock.touch(mode=0o600)
+    with alone(lock):
         # Whoever held the lock before may have fetched it, or have been killed at it.
         if _is_whole(target, digest):
             return target
@@ -94,13 +93,3 @@ def _is_whole(path: Path, digest: str) -> bool:
     except PackageError:
         return False
     return True
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
